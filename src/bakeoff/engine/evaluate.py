@@ -1,0 +1,126 @@
+"""Evaluation: completions of a benchmark's examples by every lane, ready to be graded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bakeoff.data.messages import Encoded, decode, encode_choices, encode_prompt, end_ids
+from bakeoff.engine.generate import Request, generate
+from bakeoff.engine.lanes import Lanes
+from bakeoff.engine.randomness import sampler
+from bakeoff.store.record import Sample
+from bakeoff.study.spec import Decoding
+from bakeoff.tasks.task import Completion, Example, Task
+
+SCORED_TOKENS = {"cpu": 4_096, "cuda": 65_536}  # tokens of one scoring pass, over all lanes
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A benchmark's examples as token ids for one context length, and how they are to be answered."""
+
+    task: Task
+    benchmark: str
+    examples: tuple[Example, ...]
+    encoded: tuple[Encoded, ...]
+    decoding: Decoding
+
+    @property
+    def cut(self) -> int:
+        """How many prompts were longer than the context and lost their middle."""
+        return sum(item.cut > 0 for item in self.encoded)
+
+
+def questions(task: Task, benchmark: str, examples: Sequence[Example], decoding: Decoding | None, tokenizer: object, context: int) -> Questions:
+    """Encode a benchmark's examples for a context of `context` tokens, the new ones included."""
+    how = decoding or task.decoding
+    if task.kind == "choose":
+        encoded = tuple(encode_choices(tokenizer, example, context) for example in examples)
+    else:
+        encoded = tuple(encode_prompt(tokenizer, example, context - how.max_new_tokens) for example in examples)
+    return Questions(task, benchmark, tuple(examples), encoded, how)
+
+
+Answer = Callable[[Questions], list[list[list[Completion]]]]  # -> [lanes][examples][draws]
+
+
+def answer(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[list[Completion]]]:
+    """Every lane's completions of every example: one where labels are scored, `samples` draws where text is drawn.
+
+    `keys` are the lanes' trial keys, from which the sampled draws' random numbers come.
+    """
+    if ask.task.kind == "choose":
+        return [[[chosen(example, scores)] for example, scores in zip(ask.examples, lane, strict=True)] for lane in score(lanes, ask.encoded)]
+    return _generated(lanes, ask, keys)
+
+
+def chosen(example: Example, scores: Sequence[float]) -> Completion:
+    """The most likely label (the first of equals) and every label's log-probability."""
+    return Completion(text=example.choices[scores.index(max(scores))], logprobs=tuple(scores))
+
+
+@torch.inference_mode()
+def score(lanes: Lanes, items: Sequence[Encoded]) -> list[list[list[float]]]:
+    """The log-probability (nats) of every leaf of every item, summed over its tokens, per lane: [lanes][items][leaves]."""
+    count = len(lanes.adapters)
+    found: list[list[list[float]]] = [[[0.0] * len(item.leaves) for item in items] for _ in range(count)]
+    budget = SCORED_TOKENS.get(lanes.backbone.device.type, 4_096) // count
+    for batch in _within(items, budget):
+        packed = lanes.pack([[items[i] for i in batch]] * count)
+        want = packed.targets
+        width = packed.ids.shape[1]
+        place, inverse = torch.unique(want.row * width + want.column, return_inverse=True)
+        logits = lanes.logits(lanes.hidden(packed), place // width, place % width)
+        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        each = (logits[inverse, want.id] - logits.logsumexp(-1)[inverse]).tolist()
+        for lane, item, leaf, value in zip(want.lane.tolist(), want.item.tolist(), want.leaf.tolist(), each, strict=True):
+            found[lane][batch[item]][leaf] += value
+    return found
+
+
+def _generated(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[list[Completion]]]:
+    draws = ask.decoding.samples
+    requests = [
+        [
+            Request(item, sampler(key, f"{ask.benchmark}/{example.id}", draw) if ask.decoding.temperature else None)
+            for example, item in zip(ask.examples, ask.encoded, strict=True)
+            for draw in range(draws)
+        ]
+        for key in keys
+    ]
+    tokenizer = lanes.backbone.tokenizer
+    generate(lanes, requests, ask.decoding, end_ids(tokenizer))
+    done = [[Completion(text=decode(tokenizer, r.ids), truncated=not r.stopped) for r in lane] for lane in requests]
+    return [[lane[i : i + draws] for i in range(0, len(lane), draws)] for lane in done]
+
+
+def graded(ask: Questions, completions: Sequence[Sequence[Completion]]) -> list[Sample]:
+    """One lane's completions, graded, as samples in the order of the examples and draws."""
+    pairs = [(example, draw, one) for example, own in zip(ask.examples, completions, strict=True) for draw, one in enumerate(own)]
+    grades = ask.task.grade([example for example, _, _ in pairs], [one for _, _, one in pairs])
+    return [
+        Sample(benchmark=ask.benchmark, id=example.id, draw=draw, text=one.text, scores=grade.scores, detail=_detail(one, grade.detail))
+        for (example, draw, one), grade in zip(pairs, grades, strict=True)
+    ]
+
+
+def _detail(one: Completion, detail: dict) -> dict:
+    more = {"logprobs": list(one.logprobs)} if one.logprobs else {}
+    return {**detail, **more, **({"truncated": True} if one.truncated else {})}
+
+
+def _within(items: Sequence[Encoded], budget: int) -> list[list[int]]:
+    """Neighbouring items in batches of at most `budget` tokens."""
+    found: list[list[int]] = [[]]
+    tokens = 0
+    for i, item in enumerate(items):
+        size = len(item.prompt) + sum(map(len, item.leaves))
+        if found[-1] and tokens + size > budget:
+            found.append([])
+            tokens = 0
+        found[-1].append(i)
+        tokens += size
+    return found

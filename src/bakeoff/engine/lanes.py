@@ -1,0 +1,115 @@
+"""Lanes: several adapters on one frozen model, each owning its rows of a packed pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bakeoff.data.messages import Encoded
+from bakeoff.engine.packing import Packed, pack
+from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.models.backbone import Backbone
+
+
+class PrefixCache:
+    """What transformers' attention takes for a cache: puts each lane's prefix before the keys and values of a pass.
+
+    With `keep`, the pass's own keys and values of each layer, [rows, heads, tokens, head_dim], stay in `kept`.
+    """
+
+    def __init__(self, prefix: Tensor | None, keep: bool = False):
+        self.prefix, self.keep = prefix, keep  # prefix: [layers, 2, rows, heads, tokens, head_dim]
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if self.keep:
+            self.kept.append((keys, values))
+        if self.prefix is None:
+            return keys, values
+        before = self.prefix[layer].to(keys.dtype)
+        return torch.cat([before[0], keys], dim=2), torch.cat([before[1], values], dim=2)
+
+    def get_seq_length(self, *_: Any) -> int:
+        return 0 if self.prefix is None else self.prefix.shape[4]
+
+
+class Lanes:
+    """Adapters that share passes over one backbone."""
+
+    def __init__(self, backbone: Backbone, adapters: Sequence[Adapter]):
+        self.backbone, self.adapters = backbone, list(adapters)
+        self.soft = [0 if (soft := a.soft_prompt()) is None else len(soft) for a in adapters]
+        self.prefix = [0 if (prefix := a.prefix()) is None else prefix.shape[3] for a in adapters]
+        self.sites = sorted(frozenset().union(*(a.sites for a in adapters)))
+        # runs of neighbouring lanes that can be transformed together: (first, end)
+        runs = [list(run) for _, run in groupby(range(len(adapters)), key=lambda i: adapters[i].signature())]
+        self.runs = [(run[0], run[-1] + 1) for run in runs]
+
+    def subset(self, lanes: Sequence[int]) -> Lanes:
+        """The same backbone with some of the adapters."""
+        return self if list(lanes) == list(range(len(self.adapters))) else Lanes(self.backbone, [self.adapters[i] for i in lanes])
+
+    def pack(self, items: Sequence[Sequence[Encoded]], **options: Any) -> Packed:
+        """One batch of examples per lane as one pass."""
+        return pack(items, self.soft, self.prefix, self.backbone.device, **options)
+
+    def hidden(self, packed: Packed, keep: PrefixCache | None = None) -> Tensor:
+        """The last hidden states of a packed pass, [rows, tokens, width]."""
+        embeds = self._embed(packed)
+        cache = keep or PrefixCache(None)
+        cache.prefix = self.prefix_rows(packed.rows_per_lane)
+        real = (packed.spans >= 0).view(len(self.adapters), -1)
+        for adapter, own in zip(self.adapters, real, strict=True):
+            adapter.seen(own)
+        use = cache if cache.prefix is not None or cache.keep else None
+        with self.transforming():
+            return self.backbone.hidden(embeds, packed.positions, packed.mask, use)
+
+    def logits(self, hidden: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """Next-token logits at the given positions only, [positions, vocabulary]."""
+        return self.backbone.head(hidden[row, column])
+
+    def transforming(self) -> Any:
+        """A context in which the model's sites go through the lanes' transforms (rows lie lane by lane)."""
+        return self.backbone.transformed(self.sites, self._transform)
+
+    def prefix_rows(self, rows_per_lane: int) -> Tensor | None:
+        """Every lane's prefix, right-padded with zeros to the longest: [layers, 2, rows, heads, tokens, head_dim]."""
+        longest = max(self.prefix)
+        if not longest:
+            return None
+        shape = (self.backbone.layers, 2, self.backbone.heads, longest, self.backbone.head_dim)
+        lanes = []
+        for adapter in self.adapters:
+            own = adapter.prefix()
+            if own is None:
+                own = torch.zeros(shape, device=self.backbone.device, dtype=self.backbone.dtype)
+            lanes.append(torch.nn.functional.pad(own, (0, 0, 0, longest - own.shape[3])))
+        return torch.stack(lanes, dim=2).repeat_interleave(rows_per_lane, dim=2)
+
+    def _embed(self, packed: Packed) -> Tensor:
+        embeds = self.backbone.embedding(packed.ids)
+        if any(packed.soft):
+            embeds = embeds.clone()
+            for lane, tokens in enumerate(packed.soft):
+                if tokens:
+                    first = lane * packed.rows_per_lane
+                    soft = self.adapters[lane].soft_prompt()
+                    assert soft is not None
+                    embeds[first : first + packed.rows_per_lane, :tokens] = soft.to(embeds.dtype)
+        return embeds
+
+    def _transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
+        lanes = len(self.adapters)
+        xs, ys = x.reshape(lanes, -1, x.shape[-1]), y.reshape(lanes, -1, y.shape[-1])
+        parts = [self._transform_run(site, xs[a:b], ys[a:b], self.adapters[a:b]) for a, b in self.runs]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(y.shape)
+
+    @staticmethod
+    def _transform_run(site: str, x: Tensor, y: Tensor, adapters: list[Adapter]) -> Tensor:
+        first = adapters[0]
+        return type(first).transform_lanes(adapters, site, x, y) if site in first.sites else y

@@ -1,0 +1,160 @@
+"""Training: the loop over packed lanes, and the Trainer's arithmetic that both engines share."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from transformers import get_scheduler
+from transformers.trainer_pt_utils import get_parameter_names
+
+from bakeoff.data.messages import Encoded
+from bakeoff.engine.lanes import Lanes
+from bakeoff.engine.randomness import generator
+from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.store.record import CurveRow
+from bakeoff.study.spec import Training
+
+PASS_TOKENS = {"cpu": 16_384, "cuda": 131_072}  # tokens of one pass; a larger step is split, its gradients summed
+_NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]  # as the Trainer has it
+
+
+@dataclass
+class Learner:
+    """One adapter in training: its data, its optimiser, its schedule, and what came of it."""
+
+    name: str
+    adapter: Adapter
+    examples: Sequence[Encoded]
+    training: Training
+    seed: int
+    curve: list[CurveRow] = field(default_factory=list)
+    tokens: int = 0
+    diverged: str = ""
+
+    def __post_init__(self) -> None:
+        self.steps = total_steps(len(self.examples), self.training)
+        self.order = batches(len(self.examples), self.training, self.seed)
+        self.optimizer, self.schedule = optimizer(self.adapter, self.training, self.steps)
+        self.adapter.seed_noise(generator(self.seed, "dropout"))
+        self.adapter.train()
+
+
+Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, loss by learner)
+
+
+def train(lanes: Lanes, learners: Sequence[Learner], progress: Progress | None = None) -> float:
+    """Train every learner (lane i is learner i) to its last step; returns the seconds that took.
+
+    A learner whose loss or gradient is no longer finite is marked `diverged` and left out; the others go on untouched.
+    """
+    started = time.perf_counter()
+    for step in range(max(learner.steps for learner in learners)):
+        active = [i for i, one in enumerate(learners) if step < one.steps and not one.diverged]
+        if not active:
+            break
+        running = [learners[i] for i in active]
+        losses = _step(lanes.subset(active), running, [next(one.order) for one in running], step)
+        if progress:
+            progress(step + 1, max(one.steps for one in learners), losses)
+    for learner in learners:
+        learner.adapter.eval()
+    return time.perf_counter() - started
+
+
+def _step(lanes: Lanes, learners: Sequence[Learner], chosen: Sequence[list[int]], step: int) -> dict[str, float]:
+    """One optimiser step of every learner: forward and backward together, clipping and AdamW each on its own."""
+    items = [[one.examples[i] for i in indices] for one, indices in zip(learners, chosen, strict=True)]
+    wanted = [sum(len(leaf) for item in batch for leaf in item.leaves) for batch in items]
+    totals = torch.zeros(len(learners), dtype=torch.float64)
+    with _autocast(lanes, learners[0].training.bf16):
+        for part in _parts(items, PASS_TOKENS.get(lanes.backbone.device.type, 16_384)):
+            losses = lane_losses(lanes, part) / torch.tensor(wanted, device=lanes.backbone.device)
+            torch.where(losses.isfinite(), losses, 0).sum().backward()
+            totals += losses.detach().double().cpu()
+    for learner, batch, loss in zip(learners, items, totals.tolist(), strict=True):
+        update(learner, loss, step)
+        learner.tokens += sum(len(item.prompt) + len(leaf) for item in batch for leaf in item.leaves)
+    return {one.name: loss for one, loss in zip(learners, totals.tolist(), strict=True)}
+
+
+def lane_losses(lanes: Lanes, items: Sequence[Sequence[Encoded]]) -> Tensor:
+    """The sum of cross-entropies (nats) over each lane's target tokens, [lanes]; logits only where there is a target."""
+    packed = lanes.pack(items)
+    want = packed.targets
+    logits = lanes.logits(lanes.hidden(packed), want.row, want.column)
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    each = nn.functional.cross_entropy(logits, want.id, reduction="none")
+    return each.new_zeros(len(items)).index_add(0, want.lane, each)
+
+
+def update(learner: Learner, loss: float, step: int) -> None:
+    """Clip, AdamW, schedule, and a row of the curve; or mark the learner as diverged."""
+    parameters = [p for p in learner.adapter.parameters() if p.grad is not None]
+    limit = learner.training.max_grad_norm or math.inf
+    norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+    rate = learner.schedule.get_last_lr()[0]
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        learner.diverged = f"the loss was {loss} and the gradient norm {norm} at step {step + 1}"
+    else:
+        learner.curve.append(CurveRow(step=step + 1, loss=loss, learning_rate=rate, grad_norm=norm))
+        learner.optimizer.step()
+        learner.schedule.step()
+        learner.adapter.after_step(step + 1)
+    learner.optimizer.zero_grad(set_to_none=True)
+
+
+def optimizer(module: nn.Module, training: Training, steps: int) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    """AdamW and the schedule as transformers.Trainer makes them: no weight decay on biases and norms."""
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    decays = set(get_parameter_names(module, [nn.LayerNorm], _NO_DECAY))
+    groups = [
+        {"params": [p for name, p in trained.items() if name in decays], "weight_decay": training.weight_decay},
+        {"params": [p for name, p in trained.items() if name not in decays], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=training.learning_rate,
+        betas=(training.adam_beta1, training.adam_beta2),
+        eps=training.adam_epsilon,
+        foreach=True,
+    )
+    warmup = training.warmup_steps or math.ceil(steps * training.warmup_ratio)
+    schedule = get_scheduler(training.lr_scheduler_type, adamw, num_warmup_steps=warmup, num_training_steps=steps)
+    return adamw, schedule
+
+
+def total_steps(examples: int, training: Training) -> int:
+    """How many optimiser steps: `max_steps`, or those of `num_train_epochs`, the last short batch counted."""
+    if training.max_steps > 0:
+        return training.max_steps
+    micro = math.ceil(examples / training.per_device_train_batch_size)
+    return math.ceil(training.num_train_epochs * math.ceil(micro / training.gradient_accumulation_steps))
+
+
+def batches(examples: int, training: Training, seed: int) -> Iterator[list[int]]:
+    """Endless optimiser steps' example indices: each epoch a new order, which depends on the seed and the epoch alone."""
+    size = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    epoch = 0
+    while True:
+        order = torch.randperm(examples, generator=generator(seed, f"order/{epoch}")).tolist()
+        yield from (order[i : i + size] for i in range(0, examples, size))
+        epoch += 1
+
+
+def _parts(items: Sequence[list[Encoded]], budget: int) -> list[list[list[Encoded]]]:
+    """The step's examples as few equal parts, each within the token budget of one pass."""
+    tokens = sum(len(item.prompt) + sum(map(len, item.leaves)) for batch in items for item in batch)
+    count = min(max(1, math.ceil(tokens / budget)), max(map(len, items)))
+    size = [math.ceil(len(batch) / count) for batch in items]
+    parts = [[batch[k * n : (k + 1) * n] for batch, n in zip(items, size, strict=True)] for k in range(count)]
+    return [part for part in parts if any(part)]
+
+
+def _autocast(lanes: Lanes, bf16: bool) -> torch.autocast:
+    return torch.autocast(lanes.backbone.device.type, dtype=torch.bfloat16, enabled=bf16)

@@ -1,0 +1,35 @@
+"""The one exception tree: a message says where, what came, what is accepted, and the nearest match."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BakeoffError(Exception):
+    """Anything Bakeoff itself refuses or gives up on; its text is one line for a person."""
+
+    exit_code = 1
+
+
+class InputError(BakeoffError):
+    """What the user gave cannot be used: `where: what came; how to mend it`. Exit code 2, nothing written."""
+
+    exit_code = 2
+
+    def __init__(self, where: str, what: str, mend: str = ""):
+        self.where, self.what, self.mend = where, what, mend
+        super().__init__(f"{where}: {what}" + (f"; {mend}" if mend else ""))
+
+
+class TrialError(BakeoffError):
+    """One trial cannot be carried out; its reason goes into the trial's record and the others go on."""
+
+
+def suggest(name: str, options: Iterable[str]) -> str:
+    """The mending half of an error: the nearest of `options` to `name`, or all of them where none is near."""
+    known = sorted(set(options))
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return "accepted: " + ", ".join(known) if known else "nothing is accepted here"

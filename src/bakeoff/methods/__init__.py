@@ -1,0 +1,1 @@
+"""One file each: what a trial adds to a frozen model."""

@@ -1,0 +1,77 @@
+"""CombinedAdapter: the composition of several adapters' hooks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bakeoff.methods.adapters.adapter import Adapter
+
+
+class CombinedAdapter(Adapter):
+    """Soft prompts and prefixes one after another, transforms one over another, in the order of the parts."""
+
+    def __init__(self, parts: dict[str, Adapter]):
+        super().__init__()
+        self.names = list(parts)
+        self.parts = nn.ModuleList(parts.values())
+        self.sites = frozenset().union(*(part.sites for part in parts.values()))
+
+    @property
+    def _adapters(self) -> list[Any]:
+        return list(self.parts)
+
+    def soft_prompt(self) -> Tensor | None:
+        found = [part.soft_prompt() for part in self._adapters if part.soft_prompt() is not None]
+        return torch.cat(found) if found else None
+
+    def prefix(self) -> Tensor | None:
+        found = [part.prefix() for part in self._adapters if part.prefix() is not None]
+        return torch.cat(found, dim=3) if found else None
+
+    def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
+        for part in self._adapters:
+            if site in part.sites:
+                y = part.transform(site, x, y)
+        return y
+
+    @classmethod
+    def transform_lanes(cls, lanes: Sequence[Any], site: str, x: Tensor, y: Tensor) -> Tensor:
+        for i, part in enumerate(lanes[0]._adapters):
+            if site in part.sites:
+                y = type(part).transform_lanes([lane.parts[i] for lane in lanes], site, x, y)
+        return y
+
+    def signature(self) -> Hashable:
+        return ("combine", *(part.signature() for part in self._adapters))
+
+    def seed_noise(self, generator: torch.Generator) -> None:
+        for part in self._adapters:
+            part.seed_noise(generator)
+
+    def seen(self, real: Tensor) -> None:
+        for part in self._adapters:
+            part.seen(real)
+
+    def after_step(self, step: int) -> None:
+        for part in self._adapters:
+            part.after_step(step)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"{name}/{key}": tensor for name, part in zip(self.names, self._adapters, strict=True) for key, tensor in part.tensors().items()}
+
+    def save(self, directory: Path) -> None:
+        """A PEFT adapter per part in a sub-folder `part<i>`, and `combine.json`, which names them in order."""
+        for i, part in enumerate(self._adapters):
+            part.save(directory / f"part{i}")
+        manifest = {"parts": [{"name": name, "directory": f"part{i}"} for i, name in enumerate(self.names)]}
+        (directory / "combine.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+    def load(self, directory: Path) -> None:
+        for i, part in enumerate(self._adapters):
+            part.load(directory / f"part{i}")

@@ -1,0 +1,44 @@
+"""FullAdapter: the base's own parameters, trainable until released."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.models.backbone import Backbone
+
+
+class FullAdapter(Adapter):
+    """All parameters of the backbone, changed in place while the trial runs; `release` restores them to the bit."""
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.model = backbone.model
+        self._original = {name: tensor.detach().clone() for name, tensor in self.model.named_parameters()}
+        self.model.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> FullAdapter:
+        """Nothing changes: the base's own dropout is off for every method."""
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.model.named_parameters())
+
+    def release(self) -> None:
+        self.model.requires_grad_(False)
+        with torch.no_grad():
+            for name, tensor in self.model.named_parameters():
+                tensor.grad = None
+                tensor.copy_(self._original[name])
+
+    def save(self, directory: Path) -> None:
+        """Write the whole model as `save_pretrained` does: it is no adapter, so there is no adapter_config.json."""
+        self.model.save_pretrained(directory)
+
+    def load(self, directory: Path) -> None:
+        from safetensors.torch import load_file
+
+        self.model.load_state_dict(load_file(directory / "model.safetensors"), strict=False)

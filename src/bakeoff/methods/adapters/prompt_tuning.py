@@ -1,0 +1,57 @@
+"""PromptAdapter: the virtual tokens' embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.models.backbone import Backbone
+
+if TYPE_CHECKING:
+    from bakeoff.methods.prompt_tuning import PromptTuning
+
+
+class PromptAdapter(Adapter):
+    """Embeddings [tokens, width] put before the input, as peft.PromptEmbedding holds them."""
+
+    def __init__(self, method: PromptTuning, backbone: Backbone, generator: Generator):
+        super().__init__()
+        self.method, self.backbone_config = method, backbone.config
+        start = self._start(backbone, generator)
+        self.embeddings = nn.Parameter(start.to(dtype=backbone.adapter_dtype, device=backbone.device))
+
+    def _start(self, backbone: Backbone, generator: Generator) -> Tensor:
+        method, table = self.method, backbone.embedding.weight
+        if method.prompt_tuning_init == "RANDOM":
+            return torch.randn(method.num_virtual_tokens, table.shape[1], generator=generator)
+        if method.prompt_tuning_init == "SAMPLE_VOCAB":
+            ids = torch.randint(0, table.shape[0], (method.num_virtual_tokens,), generator=generator)
+        else:
+            text = backbone.tokenizer(method.prompt_tuning_init_text)["input_ids"]
+            ids = torch.tensor([text[i % len(text)] for i in range(method.num_virtual_tokens)])
+        return table[ids.to(table.device)].detach().clone()
+
+    def soft_prompt(self) -> Tensor:
+        return self.embeddings
+
+    def signature(self) -> Hashable:
+        return ("prompt", self.embeddings.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"prompt_embeddings": self.embeddings}
+
+    def peft_config(self) -> Any:
+        from peft import PromptTuningConfig
+
+        return PromptTuningConfig(
+            task_type="CAUSAL_LM",
+            num_virtual_tokens=self.method.num_virtual_tokens,
+            token_dim=self.embeddings.shape[1],
+            num_transformer_submodules=1,
+            num_layers=self.backbone_config.num_hidden_layers,
+            num_attention_heads=self.backbone_config.num_attention_heads,
+        )

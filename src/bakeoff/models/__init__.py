@@ -1,0 +1,1 @@
+"""What is adapted: a frozen model, its tokenizer and its named sites."""

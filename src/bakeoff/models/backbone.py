@@ -1,0 +1,160 @@
+"""Backbone: a frozen causal language model and its tokenizer, with named sites that adapters may transform."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from bakeoff.errors import InputError
+from bakeoff.models.sites import Site, find_sites
+from bakeoff.study.spec import Model
+
+Transform = Callable[[str, Tensor, Tensor], Tensor]  # (site, its input, its output) -> its new output
+_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt")
+
+
+class Backbone:
+    """One base model in evaluation mode, every parameter frozen, and what methods need to know of its shape."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, name: str = "model"):
+        self.model: Any = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        config: Any = model.config
+        self.config = config
+        self.embedding: Any = self.model.get_input_embeddings()
+        self.head: Any = self.model.get_output_embeddings()
+        self.sites: dict[str, Site] = find_sites(model, self.head)
+        self.width: int = config.hidden_size
+        self.layers: int = config.num_hidden_layers
+        self.heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        self.head_dim: int = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
+        self.context: int = getattr(config, "max_position_embeddings", None) or 2**31
+
+    @classmethod
+    def load(cls, spec: Model, device: str = "cpu", name: str = "model") -> Backbone:
+        """The model of a study with its weights, on `device`."""
+        path = locate(spec, f"models.{name}.path")
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, spec.dtype), use_safetensors=True, attn_implementation="sdpa"
+        )
+        return cls(model.to(device), _tokenizer(path, f"models.{name}.path"), name)
+
+    @classmethod
+    def skeleton(cls, spec: Model, name: str = "model") -> Backbone:
+        """The model's shape without its weights (on torch's meta device): enough to check and count methods."""
+        path = locate(spec, f"models.{name}.path")
+        config = AutoConfig.from_pretrained(path)
+        if getattr(config, "is_encoder_decoder", False):
+            raise InputError(f"models.{name}.path", f"{path} is an encoder-decoder model ({config.model_type})", "only causal language models are supported")
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        return cls(model, _tokenizer(path, f"models.{name}.path"), name)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.weight.dtype
+
+    @property
+    def adapter_dtype(self) -> torch.dtype:
+        """Adapters are held in float32 over a half-precision base, else in the base's dtype (as PEFT does)."""
+        return torch.float32 if self.dtype in (torch.float16, torch.bfloat16) else self.dtype
+
+    def parameters(self) -> int:
+        """How many numbers the base has, tied ones once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def windowed(self) -> bool:
+        """Whether some layer sees less than all earlier tokens (sliding windows, chunks): packing needs them to see all."""
+        kinds = set(getattr(self.config, "layer_types", None) or [])
+        if kinds:
+            return kinds != {"full_attention"}
+        return bool(getattr(self.config, "sliding_window", None)) and getattr(self.config, "use_sliding_window", True)
+
+    def hidden(self, embeds: Tensor, positions: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
+        """The decoder's last hidden states [rows, tokens, width].
+
+        `embeds` [rows, tokens, width]; `positions` [rows, tokens]; `mask` [rows, 1, tokens, keys] boolean, True where
+        a token may look; `cache` has `update(keys, values, layer)`, as transformers' Cache.
+        """
+        decoder = self.model.get_decoder()
+        out = decoder(inputs_embeds=embeds, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=False)
+        return out.last_hidden_state
+
+    @contextmanager
+    def transformed(self, sites: Iterable[str], transform: Transform) -> Iterator[None]:
+        """While open, the output of each named site is what `transform(site, x, y)` makes of it."""
+
+        def hook_of(site: str) -> Callable[..., Tensor]:
+            return lambda _module, inputs, output: transform(site, inputs[0], output)
+
+        hooks = [self.model.get_submodule(site).register_forward_hook(hook_of(site)) for site in sites]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def locate(spec: Model, where: str) -> Path:
+    """The local directory of a model: the path itself, or its snapshot from the Hugging Face hub (cached or fetched)."""
+    path = Path(spec.path)
+    if path.is_dir():
+        _check_files(path, where)
+        return path
+    if path.is_absolute() or spec.path.startswith((".", "~")) or spec.path.count("/") != 1:
+        raise InputError(where, f"no directory at {spec.path}", "give a local model directory (relative to the study file) or a hub id 'owner/name'")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(spec.path, revision=spec.revision, allow_patterns=list(_FILES) + ["*.json"])
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise InputError(where, f"'{spec.path}' is no local directory and could not be had from the hub ({reason})", "give a local model directory, or connect to the hub") from None
+    _check_files(Path(found), where)
+    return Path(found)
+
+
+def weights_hash(spec: Model, where: str) -> str:
+    """sha256 over the model's weights, configuration and tokenizer files: equal files, equal model."""
+    directory, digest = locate(spec, where), hashlib.sha256()
+    for file in sorted({file for pattern in _FILES for file in directory.glob(pattern)}):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _check_files(path: Path, where: str) -> None:
+    absent = [name for name in ("config.json",) if not (path / name).is_file()]
+    if absent:
+        raise InputError(where, f"{path} has no {' and no '.join(absent)}", "a model directory in Hugging Face's format is needed")
+    if not any(path.glob("*.safetensors")):
+        pickled = sorted(file.name for file in path.glob("*.bin"))
+        what = f"{path} holds {pickled[0]} (a pickle, which can run code)" if pickled else f"{path} has no *.safetensors"
+        raise InputError(where, what, "save the model with save_pretrained, which writes safetensors")
+    try:
+        json.loads((path / "config.json").read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(where, f"{path / 'config.json'} is not JSON ({error})") from None
+
+
+def _tokenizer(path: Path, where: str) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise InputError(where, f"{path} has no tokenizer that loads ({str(error).splitlines()[0]})") from None

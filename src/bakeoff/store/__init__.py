@@ -1,0 +1,1 @@
+"""What is kept: records, samples, and the directory that holds them."""

@@ -1,0 +1,1 @@
+"""What is asked: the study file, its trials, and the registry of methods and tasks."""

@@ -1,0 +1,60 @@
+"""The registry: methods and tasks found by module name, never by importing them all."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+from bakeoff.errors import InputError, suggest
+
+Room = Literal["methods", "tasks"]
+_SHARED = {"methods": "method", "tasks": "task"}  # the module of each room that defines the noun itself
+_plugins: dict[tuple[str, str], type] = {}
+
+
+def names(room: Room) -> list[str]:
+    """Every kind of the room: the package's modules, installed entry points (`bakeoff.<room>`), loaded plugins."""
+    package = importlib.import_module(f"bakeoff.{room}")
+    own = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg} - {_SHARED[room]}
+    installed = {point.name for point in entry_points(group=f"bakeoff.{room}")}
+    return sorted(own | installed | {name for r, name in _plugins if r == room})
+
+
+def find(room: Room, name: str, where: str) -> Any:
+    """The class of that kind; InputError at `where`, with the nearest name, if there is none."""
+    if (room, name) in _plugins:
+        return _plugins[room, name]
+    if name not in names(room):
+        raise InputError(where, f"unknown {room[:-1]} '{name}'", suggest(name, names(room)))
+    for point in entry_points(group=f"bakeoff.{room}", name=name):
+        return point.load()
+    return _kinds(room, importlib.import_module(f"bakeoff.{room}.{name}"))[name]
+
+
+def load_plugin(path: Path, where: str) -> None:
+    """Run a study's plugin file and register the methods and tasks it defines. It is code: load only what you trust."""
+    if not path.is_file():
+        raise InputError(where, f"no file at {path}", "plugins are Python files, relative to the study file")
+    module_name = f"bakeoff_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(where, f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    found = {(room, name): kind for room in _SHARED for name, kind in _kinds(room, module).items()}
+    if not found:
+        raise InputError(where, f"{path} defines no method and no task")
+    _plugins.update(found)
+
+
+def _kinds(room: str, module: Any) -> dict[str, type]:
+    """The room's classes that the module itself defines, by their name (`use` of a method, `name` of a task)."""
+    attribute = "use" if room == "methods" else "name"
+    own = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
+    return {vars(kind)[attribute]: kind for kind in own if isinstance(vars(kind).get(attribute), str)}

@@ -1,0 +1,173 @@
+"""The study file's words as strict, frozen data: Study, Model, TaskSpec, Training, Decoding, Trial."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\-]{0,79}(\[[^\[\]/\\]{1,80}\])?")
+Dtype = Literal["float32", "float64", "bfloat16", "float16"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Frozen(BaseModel):
+    """Immutable data that refuses unknown keys and wrong types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Model(Frozen):
+    """A base model: a hub id or a local directory in Hugging Face's format, and the dtype its weights are held in."""
+
+    path: str = Field(min_length=1)
+    revision: str | None = None
+    dtype: Dtype = "float32"
+
+
+class Decoding(Frozen):
+    """How completions are drawn: greedy at temperature 0, else `samples` draws by temperature and nucleus (top_p)."""
+
+    max_new_tokens: Count = 64
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    samples: Count = 1
+
+    @model_validator(mode="after")
+    def _draws_need_temperature(self) -> Decoding:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"samples: {self.samples} at temperature 0 would all be the same; set a temperature")
+        return self
+
+
+class TaskSpec(Frozen):
+    """A task as a study asks for it: which one, how much of it, and how completions are drawn.
+
+    `validation` examples are held out of the training split; `split: validation` evaluates on them in place of the
+    test set, which is how hyperparameters are chosen without touching it. `decoding` overrides the task's own.
+    """
+
+    use: str
+    train_limit: Count | None = None
+    test_limit: Count | None = None
+    validation: Annotated[int, Field(ge=0)] = 0
+    split: Literal["test", "validation"] = "test"
+    decoding: Decoding | None = None
+
+    @model_validator(mode="after")
+    def _validation_exists(self) -> TaskSpec:
+        if self.split == "validation" and not self.validation:
+            raise ValueError("split: validation needs `validation:` (how many training examples to hold out)")
+        return self
+
+
+class Training(Frozen):
+    """One optimisation run in transformers.TrainingArguments' words, with its defaults.
+
+    `warmup_ratio` (a share of all steps) applies where `warmup_steps` is 0; `max_steps` overrides `num_train_epochs`
+    where it is positive; `bf16` is autocast, the weights stay in the model's dtype.
+    """
+
+    learning_rate: Positive = 5e-5
+    per_device_train_batch_size: Count = 8
+    gradient_accumulation_steps: Count = 1
+    num_train_epochs: Positive = 3.0
+    max_steps: Annotated[int, Field(ge=-1)] = -1
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_ratio: Fraction = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    max_grad_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.999
+    adam_epsilon: Positive = 1e-8
+    bf16: bool = False
+
+
+class MethodSpec(Frozen):
+    """A row of the comparison as the study names it: the kind (`use`), its hyperparameters, its own training.
+
+    `config` holds every hyperparameter, defaults included; the parts of a `combine` are nested in it.
+    """
+
+    use: str
+    config: dict[str, Any] = {}
+    training: Training
+
+
+class Study(Frozen):
+    """A whole comparison: every model x task x method x seed."""
+
+    study: str
+    models: dict[str, Model] = Field(min_length=1)
+    tasks: dict[str, TaskSpec] = Field(min_length=1)
+    methods: dict[str, MethodSpec] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1, default=(0,))
+    data: dict[str, str] = {}
+    plugins: tuple[str, ...] = ()
+
+    @field_validator("study")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.fullmatch(value) or "[" in value:
+            raise ValueError("a study's name takes 1 to 80 letters, digits and . _ + -, and starts with one of the first two")
+        return value
+
+    @field_validator("models", "tasks", "methods")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"the name {name!r} may hold only letters, digits and . _ + - (80 at most)")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        twice = {seed for seed in value if value.count(seed) > 1}
+        if twice:
+            raise ValueError(f"seed {min(twice)} is given twice and would count double")
+        return value
+
+
+class Trial(Frozen):
+    """One cell of a study: everything that says *what* is measured.
+
+    `model`, `task` and `method` are the names the study gives them: labels, outside the key. `weights` is the content
+    hash of the model's files, `dataset` that of the examples used. `training` and `seed` are None where nothing is
+    trained.
+    """
+
+    model: str
+    task: str
+    method: str
+    weights: str
+    dtype: Dtype
+    task_spec: TaskSpec
+    task_version: int
+    dataset: str
+    method_use: str
+    method_config: dict[str, Any]
+    method_version: int
+    training: Training | None
+    seed: Seed | None
+
+    def key(self) -> str:
+        """sha256 (64 hexadecimal digits) of the canonical JSON of the trial without its labels."""
+        identity = self.model_dump(mode="json", exclude={"model", "task", "method"})
+        return hashlib.sha256(canonical(identity).encode()).hexdigest()
+
+    def label(self) -> str:
+        """The trial for people: `task/method/seed 0`."""
+        return f"{self.task}/{self.method}" + ("" if self.seed is None else f"/seed {self.seed}")
+
+
+def canonical(data: Any) -> str:
+    """JSON with sorted keys, no spaces and no NaN: equal data, equal text."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)

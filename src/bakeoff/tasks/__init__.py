@@ -1,0 +1,1 @@
+"""One file each: what a model is taught and tested on."""

@@ -1,0 +1,138 @@
+"""Task and Example: chat messages, and how a completion of them is graded."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
+
+from bakeoff.errors import InputError
+from bakeoff.study.spec import Decoding, Frozen, TaskSpec, canonical
+
+T = TypeVar("T")
+Sources = Mapping[str, str]  # hub id -> local file or directory that serves it
+
+
+class Message(Frozen):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Example(Frozen):
+    """One item: messages that end with the assistant's reference answer.
+
+    `choices` are the labels scored in a `choose` task; `reference` holds what the grader needs (gold answer, tests).
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    choices: tuple[str, ...] = ()
+    reference: dict[str, Any] = {}
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The messages before the assistant's last."""
+        return self.messages[:-1]
+
+    @property
+    def answer(self) -> str:
+        """The assistant's last message."""
+        return self.messages[-1].content
+
+
+class Completion(Frozen):
+    """What a model made of one example: generated `text`, or the chosen label and every label's log-probability.
+
+    A label's score is the sum of the log-probabilities of all its tokens (nats), not divided by their number and
+    without the end-of-turn token: normalisation "none". `truncated` says that the token limit ended the text.
+    """
+
+    text: str
+    logprobs: tuple[float, ...] = ()
+    truncated: bool = False
+
+
+class Grade(Frozen):
+    """A completion's scores by metric, each 0 to 1, and details for people."""
+
+    scores: dict[str, float]
+    detail: dict[str, Any] = {}
+
+
+class Task(ABC):
+    """What is taught and how it is tested. A subclass is one file; its name is the module's.
+
+    `kind` "choose" scores `Example.choices` by likelihood, "generate" draws text. `metrics` names what `grade`
+    returns, the headline first. A task trains once and is tested on each of its `benchmarks`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    kind: ClassVar[Literal["choose", "generate"]]
+    metrics: ClassVar[tuple[str, ...]]
+    benchmarks: ClassVar[tuple[str, ...]]
+    decoding: ClassVar[Decoding] = Decoding()
+    summary: ClassVar[str] = ""
+
+    @abstractmethod
+    def train(self, sources: Sources, limit: int | None) -> list[Example]:
+        """The training split, or `limit` examples of it chosen without regard to any seed of the study."""
+
+    @abstractmethod
+    def test(self, benchmark: str, sources: Sources, limit: int | None) -> list[Example]:
+        """A benchmark's test split, or `limit` examples of it."""
+
+    @abstractmethod
+    def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
+        """One grade per (example, completion) pair, in order. Example i belongs to completion i."""
+
+
+class Splits(Frozen):
+    """The examples one trial uses, and the content hash that stands for them in its key."""
+
+    train: tuple[Example, ...]
+    benchmarks: dict[str, tuple[Example, ...]]
+    fingerprint: str
+
+
+def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
+    """Load what `spec` asks of `task`: training examples, and those it is evaluated on.
+
+    With `validation: n`, n examples are held out of the training split by a fixed draw before `train_limit` applies;
+    with `split: validation` they take the place of the (first) benchmark.
+    """
+    held: list[Example] = []
+    wanted = spec.train_limit
+    if spec.validation:
+        rows = task.train(sources, None if wanted is None else wanted + spec.validation)
+        if len(rows) <= spec.validation:
+            raise InputError(f"tasks.{task.name}.validation", f"{spec.validation} of {len(rows)} training examples would leave none")
+        chosen = set(random.Random(0).sample(range(len(rows)), spec.validation))
+        held = [row for i, row in enumerate(rows) if i in chosen]
+        train = [row for i, row in enumerate(rows) if i not in chosen]
+    else:
+        train = task.train(sources, wanted)
+    if spec.split == "validation":
+        tested = {task.benchmarks[0]: tuple(subset(held, spec.test_limit))}
+    else:
+        tested = {name: tuple(task.test(name, sources, spec.test_limit)) for name in task.benchmarks}
+    for name, rows in {"train": train, **tested}.items():
+        if not rows:
+            raise InputError(f"tasks.{task.name}", f"the {name} split is empty", "check `data:` and the limits")
+    digest = hashlib.sha256()
+    for name, rows in {"train": train, **tested}.items():
+        digest.update(name.encode())
+        for row in rows:
+            digest.update(canonical(row.model_dump(mode="json")).encode())
+    return Splits(train=tuple(train), benchmarks=tested, fingerprint=digest.hexdigest())
+
+
+def subset(rows: Sequence[T], limit: int | None) -> list[T]:
+    """`limit` of `rows` by a fixed draw, in their order; all of them where there are no more, or no limit."""
+    if limit is None or limit >= len(rows):
+        return list(rows)
+    return [rows[i] for i in sorted(random.Random(0).sample(range(len(rows)), limit))]

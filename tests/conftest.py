@@ -1,0 +1,71 @@
+"""Tiny real models made on the spot, and where the optional real data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+VOCABULARY = 97
+ARCHITECTURES = ("gpt2", "llama", "qwen2")
+
+
+def tiny_model(kind: str, seed: int = 0):
+    """A two-layer causal language model with random weights; qwen2 has grouped-query attention."""
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    shape = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if kind == "gpt2":
+            config = GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, **special)
+            return GPT2LMHeadModel(config)
+        if kind == "llama":
+            return LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=4, max_position_embeddings=256, **special))
+        return Qwen2ForCausalLM(
+            Qwen2Config(**shape, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, **special)
+        )
+
+
+def tiny_tokenizer():
+    """Words w0, w1, ... to ids, with an end token and a plain chat template."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<s>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, VOCABULARY)}
+    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="</s>"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }} </s>{% else %}{{ m.content }} {% endif %}"
+        "{% endfor %}"
+    )
+    return tokenizer
+
+
+def tiny_backbone(kind: str, dtype: torch.dtype = torch.float32):
+    from bakeoff.models.backbone import Backbone
+
+    return Backbone(tiny_model(kind).to(dtype), tiny_tokenizer(), kind)
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def architecture(request) -> str:
+    return request.param
+
+
+def shared(*parts: str) -> Path:
+    """A path of the optional real data; the test is listed as not run where it is absent."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"not run: {Path('shared', *parts)} is absent")
+    return path
