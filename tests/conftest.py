@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -16,12 +17,12 @@ VOCABULARY = 97
 ARCHITECTURES = ("gpt2", "llama", "qwen2")
 
 
-def tiny_model(kind: str, seed: int = 0):
+def tiny_model(kind: str, seed: int = 0) -> Any:
     """A two-layer causal language model with random weights; qwen2 has grouped-query attention."""
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-    special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    shape = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    special: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    shape: dict[str, Any] = dict(vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if kind == "gpt2":

@@ -55,6 +55,11 @@ def losses(one: Learner) -> list[float]:
     return [row.loss for row in one.curve]
 
 
+def _plain(one: Learner) -> reference.Reference:
+    assert isinstance(one.adapter, reference.Reference)
+    return one.adapter
+
+
 def run_lanes(backbone, *learners: Learner) -> None:
     train(Lanes(backbone, [one.adapter for one in learners]), learners)
 
@@ -107,9 +112,9 @@ def test_lanes_equal_peft_in_float64(architecture, name):
     other = learner(in_float64(tiny_backbone(architecture, torch.float64)), name, wrap=reference.Reference)
     reference.train(other)
     assert losses(one) == pytest.approx(losses(other), abs=1e-10)
-    other.adapter.collect()
+    _plain(other).collect()
     for key, tensor in tensors(one.adapter).items():
-        torch.testing.assert_close(tensor, tensors(other.adapter.adapter)[key], atol=1e-8, rtol=0)
+        torch.testing.assert_close(tensor, tensors(_plain(other).adapter)[key], atol=1e-8, rtol=0)
 
 
 def test_many_lanes_equal_each_alone(architecture):
@@ -172,10 +177,10 @@ def test_gradients_in_every_part_and_nowhere_else(architecture, name):
 def test_both_halves_of_the_hybrid_train_in_the_reference(architecture):
     """PEFT's own nesting freezes the LoRA half; ours must not."""
     one = learner(tiny_backbone(architecture), "combine", wrap=reference.Reference)
-    start = tensors(one.adapter.adapter)
+    start = tensors(_plain(one).adapter)
     reference.train(one)
-    one.adapter.collect()
-    after = tensors(one.adapter.adapter)
+    _plain(one).collect()
+    after = tensors(_plain(one).adapter)
     assert {key.split("/")[0] for key in start} == {"lora", "prompt"}
     assert all(not torch.equal(start[key], after[key]) for key in start)
 
@@ -301,7 +306,11 @@ def _slowly(model, prompt, limit: int, stop) -> tuple[list[int], bool]:
 def test_lanes_of_unequal_prefixes_generate_as_alone(architecture):
     """Different virtual tokens in one batch: no prefix, a short one, a long one, a soft prompt, a hybrid."""
     backbone = tiny_backbone(architecture)
-    chosen = [method("base"), method("prefix_tuning", num_virtual_tokens=3), method("prefix_tuning", num_virtual_tokens=6)]
+    chosen = [
+        method("base"),
+        method("prefix_tuning", num_virtual_tokens=3),
+        method("prefix_tuning", num_virtual_tokens=6),
+    ]
     chosen += [method("prompt_tuning", num_virtual_tokens=4), method("combine")]
     adapters = [_stirred(one, backbone) for one in chosen]
     prompts = [Encoded(item.prompt, ()) for item in examples(9, seed=3)]

@@ -34,7 +34,9 @@ class Questions:
         return sum(item.cut > 0 for item in self.encoded)
 
 
-def questions(task: Task, benchmark: str, examples: Sequence[Example], decoding: Decoding | None, tokenizer: object, context: int) -> Questions:
+def questions(
+    task: Task, benchmark: str, examples: Sequence[Example], decoding: Decoding | None, tokenizer: object, context: int
+) -> Questions:
     """Encode a benchmark's examples for a context of `context` tokens, the new ones included."""
     how = decoding or task.decoding
     if task.kind == "choose":
@@ -53,7 +55,10 @@ def answer(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[list[
     `keys` are the lanes' trial keys, from which the sampled draws' random numbers come.
     """
     if ask.task.kind == "choose":
-        return [[[chosen(example, scores)] for example, scores in zip(ask.examples, lane, strict=True)] for lane in score(lanes, ask.encoded)]
+        return [
+            [[chosen(example, scores)] for example, scores in zip(ask.examples, lane, strict=True)]
+            for lane in score(lanes, ask.encoded)
+        ]
     return _generated(lanes, ask, keys)
 
 
@@ -64,7 +69,7 @@ def chosen(example: Example, scores: Sequence[float]) -> Completion:
 
 @torch.inference_mode()
 def score(lanes: Lanes, items: Sequence[Encoded]) -> list[list[list[float]]]:
-    """The log-probability (nats) of every leaf of every item, summed over its tokens, per lane: [lanes][items][leaves]."""
+    """The log-probability (nats) of every leaf of every item, summed over its tokens: [lanes][items][leaves]."""
     count = len(lanes.adapters)
     found: list[list[list[float]]] = [[[0.0] * len(item.leaves) for item in items] for _ in range(count)]
     budget = SCORED_TOKENS.get(lanes.backbone.device.type, 4_096) // count
@@ -76,7 +81,9 @@ def score(lanes: Lanes, items: Sequence[Encoded]) -> list[list[list[float]]]:
         logits = lanes.logits(lanes.hidden(packed), place // width, place % width)
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         each = (logits[inverse, want.id] - logits.logsumexp(-1)[inverse]).tolist()
-        for lane, item, leaf, value in zip(want.lane.tolist(), want.item.tolist(), want.leaf.tolist(), each, strict=True):
+        for lane, item, leaf, value in zip(
+            want.lane.tolist(), want.item.tolist(), want.leaf.tolist(), each, strict=True
+        ):
             found[lane][batch[item]][leaf] += value
     return found
 
@@ -99,10 +106,21 @@ def _generated(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[l
 
 def graded(ask: Questions, completions: Sequence[Sequence[Completion]]) -> list[Sample]:
     """One lane's completions, graded, as samples in the order of the examples and draws."""
-    pairs = [(example, draw, one) for example, own in zip(ask.examples, completions, strict=True) for draw, one in enumerate(own)]
+    pairs = [
+        (example, draw, one)
+        for example, own in zip(ask.examples, completions, strict=True)
+        for draw, one in enumerate(own)
+    ]
     grades = ask.task.grade([example for example, _, _ in pairs], [one for _, _, one in pairs])
     return [
-        Sample(benchmark=ask.benchmark, id=example.id, draw=draw, text=one.text, scores=grade.scores, detail=_detail(one, grade.detail))
+        Sample(
+            benchmark=ask.benchmark,
+            id=example.id,
+            draw=draw,
+            text=one.text,
+            scores=grade.scores,
+            detail=_detail(one, grade.detail),
+        )
         for (example, draw, one), grade in zip(pairs, grades, strict=True)
     ]
 

@@ -55,7 +55,9 @@ class SlotCache:
         columns = torch.arange(self.longest, device=self.filled.device)
         return (columns <= self.filled[:, None])[:, None, None, :]
 
-    def fill(self, slots: Tensor, keys: list[tuple[Tensor, Tensor]], row: Tensor, columns: Tensor, before: Tensor | None) -> None:
+    def fill(
+        self, slots: Tensor, keys: list[tuple[Tensor, Tensor]], row: Tensor, columns: Tensor, before: Tensor | None
+    ) -> None:
         """Copy prompts into slots: `columns` [prompts, longest] of packed `row`s; `before` is their prefix."""
         start = 0 if before is None else before.shape[4]
         for layer, pair in enumerate(keys):
@@ -70,7 +72,13 @@ class SlotCache:
 
 
 @torch.inference_mode()
-def generate(lanes: Lanes, requests: Sequence[Sequence[Request]], decoding: Decoding, stop: Sequence[int], slots: int | None = None) -> None:
+def generate(
+    lanes: Lanes,
+    requests: Sequence[Sequence[Request]],
+    decoding: Decoding,
+    stop: Sequence[int],
+    slots: int | None = None,
+) -> None:
     """Complete every request of every lane (lane i owns requests[i]) until a `stop` token or `max_new_tokens`.
 
     Greedy at temperature 0, else temperature and nucleus sampling, each token from the request's own uniforms.
@@ -81,7 +89,9 @@ def generate(lanes: Lanes, requests: Sequence[Sequence[Request]], decoding: Deco
 
 
 class _Decoder:
-    def __init__(self, lanes: Lanes, requests: Sequence[Sequence[Request]], decoding: Decoding, stop: frozenset[int], width: int):
+    def __init__(
+        self, lanes: Lanes, requests: Sequence[Sequence[Request]], decoding: Decoding, stop: frozenset[int], width: int
+    ):
         self.lanes, self.decoding, self.stop, self.width = lanes, decoding, stop, width
         self.queues = [list(reversed(own)) for own in requests]
         self.slots: list[Request | None] = [None] * (len(requests) * width)
@@ -115,12 +125,14 @@ class _Decoder:
         kept = PrefixCache(None, keep=True)
         hidden = self.lanes.hidden(packed, kept)
         lane, item, row, column = packed.ends.unbind(1)
-        slots = torch.tensor([taken[i][j] for i, j in zip(lane.tolist(), item.tolist(), strict=True)], device=lane.device)
+        slots = torch.tensor(
+            [taken[i][j] for i, j in zip(lane.tolist(), item.tolist(), strict=True)], device=lane.device
+        )
         self._move(packed, kept, slots, row, item)
         self._draw(slots.tolist(), self.lanes.logits(hidden, row, column))
 
     def _move(self, packed: Packed, kept: PrefixCache, slots: Tensor, row: Tensor, item: Tensor) -> None:
-        """Gather each prompt's columns (its soft prompt, trunk and branch) into its slot, prefix first, without gaps."""
+        """Gather each prompt's columns (soft prompt, trunk, branch) into its slot after its prefix, without gaps."""
         spans = packed.spans[row]  # [prompts, tokens]
         mine = (spans == 0) | (spans == item[:, None] + 1)
         length = mine.sum(1)
@@ -163,7 +175,9 @@ class _Decoder:
     def _shrink(self) -> None:
         """When nothing waits and half the slots idle in every lane, go on with fewer."""
         lanes = len(self.queues)
-        busy = [[s for s in range(lane * self.width, (lane + 1) * self.width) if self.slots[s]] for lane in range(lanes)]
+        busy = [
+            [s for s in range(lane * self.width, (lane + 1) * self.width) if self.slots[s]] for lane in range(lanes)
+        ]
         width = max(1, max(map(len, busy)))
         if 2 * width > self.width:
             return
@@ -181,11 +195,15 @@ def choose(logits: Tensor, requests: Sequence[Request], decoding: Decoding) -> l
     """The next token of each request, from logits [requests, vocabulary]."""
     if decoding.temperature == 0:
         return logits.argmax(-1).tolist()
-    probabilities, order = torch.softmax(logits.double() / decoding.temperature, -1).sort(dim=-1, descending=True, stable=True)
+    probabilities, order = torch.softmax(logits.double() / decoding.temperature, -1).sort(
+        dim=-1, descending=True, stable=True
+    )
     below = probabilities.cumsum(-1) - probabilities  # mass above each token: the nucleus ends where it reaches top_p
     probabilities = torch.where(below < decoding.top_p, probabilities, 0)
     mass = probabilities.cumsum(-1)
-    uniforms = torch.tensor([request.uniforms.random() if request.uniforms else 0.0 for request in requests], dtype=torch.float64)
+    uniforms = torch.tensor(
+        [request.uniforms.random() if request.uniforms else 0.0 for request in requests], dtype=torch.float64
+    )
     rank = torch.searchsorted(mass, (uniforms.to(mass.device) * mass[:, -1])[:, None], right=True)
     rank = rank.clamp(max=logits.shape[-1] - 1)
     return order.gather(1, rank)[:, 0].tolist()

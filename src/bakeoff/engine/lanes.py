@@ -51,7 +51,11 @@ class Lanes:
 
     def subset(self, lanes: Sequence[int]) -> Lanes:
         """The same backbone with some of the adapters."""
-        return self if list(lanes) == list(range(len(self.adapters))) else Lanes(self.backbone, [self.adapters[i] for i in lanes])
+        return (
+            self
+            if list(lanes) == list(range(len(self.adapters)))
+            else Lanes(self.backbone, [self.adapters[i] for i in lanes])
+        )
 
     def pack(self, items: Sequence[Sequence[Encoded]], **options: Any) -> Packed:
         """One batch of examples per lane as one pass."""

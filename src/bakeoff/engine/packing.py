@@ -7,7 +7,7 @@ positions continue from the trunk. So a packed row computes just what padded row
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ ROW_TOKENS = 256  # branch tokens a row should hold: dense attention grows with 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The positions whose next token is wanted, flat: `lane`, `item` (within the lane), `leaf`, `row`, `column`, `id`."""
+    """The positions whose next token is wanted, flat: lane, item (within the lane), leaf, row, column, token id."""
 
     lane: Tensor
     item: Tensor
@@ -56,7 +56,9 @@ def trunk_length(items: Sequence[Encoded]) -> int:
     prompts = [item.prompt for item in items]
     if not prompts:
         return 0
-    return min(len(os.path.commonprefix([min(prompts), max(prompts)])), min(map(len, prompts)) - 1)
+    pairs = zip(min(prompts), max(prompts), strict=False)  # what these two share, all share
+    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return min(common, min(map(len, prompts)) - 1)
 
 
 def pack(
@@ -69,7 +71,9 @@ def pack(
     """Pack one batch of examples per lane; `soft` and `prefix` are each lane's numbers of virtual tokens."""
     trunks = [trunk_length(items) for items in lanes]
     sizes = [[_branch_tokens(item, trunk) for item in items] for items, trunk in zip(lanes, trunks, strict=True)]
-    needed = [min(-(-sum(size) // row_tokens), len(size)) for size in sizes]  # a lane's rows do not depend on the others
+    needed = [
+        min(-(-sum(size) // row_tokens), len(size)) for size in sizes
+    ]  # a lane's rows do not depend on the others
     per_lane = max(1, *needed)
     rows: list[_Row] = []
     for lane, (items, size) in enumerate(zip(lanes, sizes, strict=True)):
@@ -141,7 +145,7 @@ def _assemble(rows: list[_Row], soft: tuple[int, ...], prefix: int, per_lane: in
 
 
 def _mask(spans: Tensor, leaves: Tensor) -> Tensor:
-    """[rows, 1, tokens, tokens]: earlier or same token, of the shared part or the own branch, of its prompt or the own leaf."""
+    """[rows, 1, tokens, tokens]: no later token; the shared part or the own branch; its prompt or own leaf."""
     n = spans.shape[1]
     causal = torch.ones(n, n, dtype=torch.bool, device=spans.device).tril()
     keys, queries = spans[:, None, :], spans[:, :, None]

@@ -20,9 +20,14 @@ def doubt(backbone: Backbone) -> str:
     """
     if backbone.windowed:
         return "some layers see only a window of earlier tokens"
-    ids = torch.randint(0, backbone.embedding.weight.shape[0], (40,), generator=torch.Generator().manual_seed(0)).tolist()
+    ids = torch.randint(
+        0, backbone.embedding.weight.shape[0], (40,), generator=torch.Generator().manual_seed(0)
+    ).tolist()
     trunk = tuple(ids[:5])
-    items = [Encoded((*trunk, *ids[5:9]), (tuple(ids[9:14]), tuple(ids[9:11]))), Encoded((*trunk, *ids[14:25]), (tuple(ids[25:40]),))]
+    items = [
+        Encoded((*trunk, *ids[5:9]), (tuple(ids[9:14]), tuple(ids[9:11]))),
+        Encoded((*trunk, *ids[14:25]), (tuple(ids[25:40]),)),
+    ]
     try:
         packed, alone = _packed(backbone, items), _alone(backbone, items)
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:

@@ -29,9 +29,13 @@ EVAL_BATCH = 32
 class Reference(Adapter):
     """One adapter inside a Hugging Face model of its own, as PEFT builds it."""
 
+    adapter: Adapter
+    backbone: Backbone
+
     def __init__(self, backbone: Backbone, adapter: Adapter):
         super().__init__()
-        self.__dict__.update(adapter=adapter, backbone=backbone)  # not as submodules: the trained parameters are the model's
+        # not as submodules: the trained parameters are the model's
+        self.__dict__.update(adapter=adapter, backbone=backbone)
         self.model, self._holders = _build(backbone, adapter)
 
     def train(self, mode: bool = True) -> Reference:
@@ -49,7 +53,11 @@ class Reference(Adapter):
 
         with torch.no_grad():
             for part, model in self._holders:
-                state = dict(model.named_parameters()) if not hasattr(model, "peft_config") else get_peft_model_state_dict(model)
+                state = (
+                    dict(model.named_parameters())
+                    if not hasattr(model, "peft_config")
+                    else get_peft_model_state_dict(model)
+                )
                 for name, tensor in part.tensors().items():
                     tensor.copy_(state[name])
 
@@ -103,7 +111,9 @@ def _loss(model: Reference, batch: Sequence[Encoded]) -> Tensor:
 def answer(model: Reference, ask: Questions, key: str) -> list[list[Completion]]:
     """One trial's completions of every example: labels scored in padded batches, text by `generate`."""
     if ask.task.kind == "choose":
-        return [[chosen(example, scores)] for example, scores in zip(ask.examples, score(model, ask.encoded), strict=True)]
+        return [
+            [chosen(example, scores)] for example, scores in zip(ask.examples, score(model, ask.encoded), strict=True)
+        ]
     return _generated(model, ask, key)
 
 
@@ -127,7 +137,13 @@ def _generated(model: Reference, ask: Questions, key: str) -> list[list[Completi
     how, stop = ask.decoding, list(end_ids(model.backbone.tokenizer))
     sampling: dict[str, Any] = {"do_sample": False}
     if how.temperature:
-        sampling = {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p, "top_k": 0, "num_return_sequences": how.samples}
+        sampling = {
+            "do_sample": True,
+            "temperature": how.temperature,
+            "top_p": how.top_p,
+            "top_k": 0,
+            "num_return_sequences": how.samples,
+        }
     found: list[list[Completion]] = [[] for _ in ask.encoded]
     by_length = sorted(range(len(ask.encoded)), key=lambda i: (len(ask.encoded[i].prompt), i))
     with torch.random.fork_rng():

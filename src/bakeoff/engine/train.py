@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def _step(lanes: Lanes, learners: Sequence[Learner], chosen: Sequence[list[int]]
 
 
 def lane_losses(lanes: Lanes, items: Sequence[Sequence[Encoded]]) -> Tensor:
-    """The sum of cross-entropies (nats) over each lane's target tokens, [lanes]; logits only where there is a target."""
+    """The sum of cross-entropies (nats) over each lane's target tokens, [lanes]; no logits but where there is one."""
     packed = lanes.pack(items)
     want = packed.targets
     logits = lanes.logits(lanes.hidden(packed), want.row, want.column)
@@ -98,7 +99,7 @@ def update(learner: Learner, loss: float, step: int) -> None:
     parameters = [p for p in learner.adapter.parameters() if p.grad is not None]
     limit = learner.training.max_grad_norm or math.inf
     norm = float(nn.utils.clip_grad_norm_(parameters, limit))
-    rate = learner.schedule.get_last_lr()[0]
+    rate = float(learner.schedule.get_last_lr()[0])
     if not (math.isfinite(loss) and math.isfinite(norm)):
         learner.diverged = f"the loss was {loss} and the gradient norm {norm} at step {step + 1}"
     else:
@@ -109,7 +110,7 @@ def update(learner: Learner, loss: float, step: int) -> None:
     learner.optimizer.zero_grad(set_to_none=True)
 
 
-def optimizer(module: nn.Module, training: Training, steps: int) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+def optimizer(module: nn.Module, training: Training, steps: int) -> tuple[torch.optim.AdamW, Any]:
     """AdamW and the schedule as transformers.Trainer makes them: no weight decay on biases and norms."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     decays = set(get_parameter_names(module, [nn.LayerNorm], _NO_DECAY))
@@ -138,7 +139,7 @@ def total_steps(examples: int, training: Training) -> int:
 
 
 def batches(examples: int, training: Training, seed: int) -> Iterator[list[int]]:
-    """Endless optimiser steps' example indices: each epoch a new order, which depends on the seed and the epoch alone."""
+    """Endless optimiser steps' example indices: each epoch a new order, by the seed and the epoch alone."""
     size = training.per_device_train_batch_size * training.gradient_accumulation_steps
     epoch = 0
     while True:

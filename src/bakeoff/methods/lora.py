@@ -43,12 +43,18 @@ class Lora(Method):
             from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
 
             if backbone.config.model_type not in defaults:
-                raise InputError("target_modules", f"PEFT has no default for {backbone.config.model_type}", "name the modules or 'all-linear'")
+                raise InputError(
+                    "target_modules",
+                    f"PEFT has no default for {backbone.config.model_type}",
+                    "name the modules or 'all-linear'",
+                )
             wanted = defaults[backbone.config.model_type]
         sites = match(backbone.sites, wanted, "target_modules")
         smallest = min(min(site.in_features, site.out_features) for site in sites)
         if self.r > smallest:
-            raise InputError("r", f"{self.r} is more than the smallest target module's {smallest} features", f"give 1 to {smallest}")
+            raise InputError(
+                "r", f"{self.r} is more than the smallest target module's {smallest} features", f"give 1 to {smallest}"
+            )
         return sites
 
     def attach(self, backbone: Backbone, generator: Generator) -> Adapter:

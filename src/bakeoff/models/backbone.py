@@ -18,7 +18,16 @@ from bakeoff.models.sites import Site, find_sites
 from bakeoff.study.spec import Model
 
 Transform = Callable[[str, Tensor, Tensor], Tensor]  # (site, its input, its output) -> its new output
-_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt")
+_FILES = (
+    "*.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 class Backbone:
@@ -43,7 +52,7 @@ class Backbone:
     def load(cls, spec: Model, device: str = "cpu", name: str = "model") -> Backbone:
         """The model of a study with its weights, on `device`."""
         path = locate(spec, f"models.{name}.path")
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=getattr(torch, spec.dtype), use_safetensors=True, attn_implementation="sdpa"
         )
         return cls(model.to(device), _tokenizer(path, f"models.{name}.path"), name)
@@ -54,7 +63,11 @@ class Backbone:
         path = locate(spec, f"models.{name}.path")
         config = AutoConfig.from_pretrained(path)
         if getattr(config, "is_encoder_decoder", False):
-            raise InputError(f"models.{name}.path", f"{path} is an encoder-decoder model ({config.model_type})", "only causal language models are supported")
+            raise InputError(
+                f"models.{name}.path",
+                f"{path} is an encoder-decoder model ({config.model_type})",
+                "only causal language models are supported",
+            )
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
         return cls(model, _tokenizer(path, f"models.{name}.path"), name)
@@ -78,7 +91,7 @@ class Backbone:
 
     @property
     def windowed(self) -> bool:
-        """Whether some layer sees less than all earlier tokens (sliding windows, chunks): packing needs them to see all."""
+        """Whether some layer sees less than all earlier tokens (sliding windows, chunks), which packing needs."""
         kinds = set(getattr(self.config, "layer_types", None) or [])
         if kinds:
             return kinds != {"full_attention"}
@@ -91,7 +104,9 @@ class Backbone:
         a token may look; `cache` has `update(keys, values, layer)`, as transformers' Cache.
         """
         decoder = self.model.get_decoder()
-        out = decoder(inputs_embeds=embeds, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=False)
+        out = decoder(
+            inputs_embeds=embeds, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=False
+        )
         return out.last_hidden_state
 
     @contextmanager
@@ -110,21 +125,29 @@ class Backbone:
 
 
 def locate(spec: Model, where: str) -> Path:
-    """The local directory of a model: the path itself, or its snapshot from the Hugging Face hub (cached or fetched)."""
+    """The local directory of a model: the path itself, or its snapshot from the Hugging Face hub."""
     path = Path(spec.path)
     if path.is_dir():
         _check_files(path, where)
         return path
     if path.is_absolute() or spec.path.startswith((".", "~")) or spec.path.count("/") != 1:
-        raise InputError(where, f"no directory at {spec.path}", "give a local model directory (relative to the study file) or a hub id 'owner/name'")
+        raise InputError(
+            where,
+            f"no directory at {spec.path}",
+            "give a local model directory (relative to the study file) or a hub id 'owner/name'",
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(spec.path, revision=spec.revision, allow_patterns=list(_FILES) + ["*.json"])
+        found = snapshot_download(spec.path, revision=spec.revision, allow_patterns=[*_FILES, "*.json"])
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().split("\n", 1)[0]
-        raise InputError(where, f"'{spec.path}' is no local directory and could not be had from the hub ({reason})", "give a local model directory, or connect to the hub") from None
+        raise InputError(
+            where,
+            f"'{spec.path}' is no local directory and could not be had from the hub ({reason})",
+            "give a local model directory, or connect to the hub",
+        ) from None
     _check_files(Path(found), where)
     return Path(found)
 
@@ -142,10 +165,14 @@ def weights_hash(spec: Model, where: str) -> str:
 def _check_files(path: Path, where: str) -> None:
     absent = [name for name in ("config.json",) if not (path / name).is_file()]
     if absent:
-        raise InputError(where, f"{path} has no {' and no '.join(absent)}", "a model directory in Hugging Face's format is needed")
+        raise InputError(
+            where, f"{path} has no {' and no '.join(absent)}", "a model directory in Hugging Face's format is needed"
+        )
     if not any(path.glob("*.safetensors")):
         pickled = sorted(file.name for file in path.glob("*.bin"))
-        what = f"{path} holds {pickled[0]} (a pickle, which can run code)" if pickled else f"{path} has no *.safetensors"
+        what = (
+            f"{path} holds {pickled[0]} (a pickle, which can run code)" if pickled else f"{path} has no *.safetensors"
+        )
         raise InputError(where, what, "save the model with save_pretrained, which writes safetensors")
     try:
         json.loads((path / "config.json").read_text())

@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from bakeoff.errors import InputError, suggest
 
-# The last parts of module names, by role. Names as Llama, Qwen2, Mistral, Gemma, Phi, OPT, GPT-NeoX and GPT-2 have them.
+# The last parts of module names, by role. As in Llama, Qwen2, Mistral, Gemma, Phi, OPT, GPT-NeoX and GPT-2.
 ROLES = {
     "query": ("q_proj",),
     "key": ("k_proj",),
@@ -93,7 +93,9 @@ def _no_match(sites: dict[str, Site], target: str, where: str) -> InputError:
     ends = sorted({name.rsplit(".", 1)[-1] for name in sites})
     fused = [end for end in ends if target in FUSED.get(end, ())]
     if fused:
-        return InputError(where, f"this model computes '{target}' inside the fused module '{fused[0]}'", f"name '{fused[0]}'")
+        return InputError(
+            where, f"this model computes '{target}' inside the fused module '{fused[0]}'", f"name '{fused[0]}'"
+        )
     roles = sorted({site.role for site in sites.values() if site.role} | {"all-linear"})
     hint = suggest(target, [*ends, *roles])
     listing = "" if hint.startswith("accepted") else f" (there are: {', '.join(ends)}; roles: {', '.join(roles)})"

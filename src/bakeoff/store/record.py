@@ -10,7 +10,7 @@ Status = Literal["done", "failed", "diverged"]
 
 
 class CurveRow(Frozen):
-    """One optimiser step: mean loss over the step's target tokens (nats), the rate it used, the norm before clipping."""
+    """One optimiser step: mean loss over the step's target tokens (nats), its rate, the norm before clipping."""
 
     step: int
     loss: float

@@ -34,17 +34,23 @@ class Store:
         """The store in an existing directory; InputError where there is none."""
         store = cls(directory)
         if not (store.directory / "plan.json").is_file():
-            raise InputError(str(directory), "no study's results here (plan.json is absent)", "name a directory that `bakeoff run` wrote")
+            raise InputError(
+                str(directory),
+                "no study's results here (plan.json is absent)",
+                "name a directory that `bakeoff run` wrote",
+            )
         return store
 
     def lock(self) -> FileLock:
-        """A held lock on the study, released by its context or by the process's end; InputError where another holds it."""
+        """A held lock on the study, released with its context or the process; InputError where another holds it."""
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.directory / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise InputError(str(self.directory), "another process is running this study", "wait for it, or give another --out") from None
+            raise InputError(
+                str(self.directory), "another process is running this study", "wait for it, or give another --out"
+            ) from None
         return lock
 
     # --- what is there ---
@@ -59,7 +65,9 @@ class Store:
         try:
             return Record.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
-            raise BakeoffError(f"{path}: not a readable record ({_first_line(error)}); remove {path.parent} and run again") from error
+            raise BakeoffError(
+                f"{path}: not a readable record ({_first_line(error)}); remove {path.parent} and run again"
+            ) from error
 
     def samples(self, key: str) -> list[Sample]:
         """Every graded completion of the trial, in the order it was graded."""

@@ -102,7 +102,10 @@ class MethodSpec(Frozen):
 
 
 class Study(Frozen):
-    """A whole comparison: every model x task x method x seed."""
+    """A whole comparison: every model x task x method x seed, sweeps and defaults resolved.
+
+    `source` is what the study file said, settings, limits and absolute paths included.
+    """
 
     study: str
     models: dict[str, Model] = Field(min_length=1)
@@ -111,12 +114,15 @@ class Study(Frozen):
     seeds: tuple[Seed, ...] = Field(min_length=1, default=(0,))
     data: dict[str, str] = {}
     plugins: tuple[str, ...] = ()
+    source: dict[str, Any] = {}
 
     @field_validator("study")
     @classmethod
     def _name(cls, value: str) -> str:
         if not NAME.fullmatch(value) or "[" in value:
-            raise ValueError("a study's name takes 1 to 80 letters, digits and . _ + -, and starts with one of the first two")
+            raise ValueError(
+                "a study's name takes 1 to 80 letters, digits and . _ + -, and starts with one of the first two"
+            )
         return value
 
     @field_validator("models", "tasks", "methods")

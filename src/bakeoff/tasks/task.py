@@ -8,40 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
+from bakeoff.data.example import Example, Message
 from bakeoff.errors import InputError
 from bakeoff.study.spec import Decoding, Frozen, TaskSpec, canonical
 
+__all__ = ["Completion", "Example", "Grade", "Message", "Sources", "Splits", "Task", "splits", "subset"]
+
 T = TypeVar("T")
 Sources = Mapping[str, str]  # hub id -> local file or directory that serves it
-
-
-class Message(Frozen):
-    """One turn of a chat."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Example(Frozen):
-    """One item: messages that end with the assistant's reference answer.
-
-    `choices` are the labels scored in a `choose` task; `reference` holds what the grader needs (gold answer, tests).
-    """
-
-    id: str
-    messages: tuple[Message, ...]
-    choices: tuple[str, ...] = ()
-    reference: dict[str, Any] = {}
-
-    @property
-    def prompt(self) -> tuple[Message, ...]:
-        """The messages before the assistant's last."""
-        return self.messages[:-1]
-
-    @property
-    def answer(self) -> str:
-        """The assistant's last message."""
-        return self.messages[-1].content
 
 
 class Completion(Frozen):
@@ -110,7 +84,9 @@ def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
     if spec.validation:
         rows = task.train(sources, None if wanted is None else wanted + spec.validation)
         if len(rows) <= spec.validation:
-            raise InputError(f"tasks.{task.name}.validation", f"{spec.validation} of {len(rows)} training examples would leave none")
+            raise InputError(
+                f"tasks.{task.name}.validation", f"{spec.validation} of {len(rows)} training examples would leave none"
+            )
         chosen = set(random.Random(0).sample(range(len(rows)), spec.validation))
         held = [row for i, row in enumerate(rows) if i in chosen]
         train = [row for i, row in enumerate(rows) if i not in chosen]

@@ -63,7 +63,11 @@ class CombinedAdapter(Adapter):
             part.after_step(step)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"{name}/{key}": tensor for name, part in zip(self.names, self._adapters, strict=True) for key, tensor in part.tensors().items()}
+        return {
+            f"{name}/{key}": tensor
+            for name, part in zip(self.names, self._adapters, strict=True)
+            for key, tensor in part.tensors().items()
+        }
 
     def save(self, directory: Path) -> None:
         """A PEFT adapter per part in a sub-folder `part<i>`, and `combine.json`, which names them in order."""

@@ -57,7 +57,12 @@ class LoraAdapter(Adapter):
         return y + (torch.bmm(low, b.transpose(1, 2)) * first.scaling).to(y.dtype)
 
     def signature(self) -> Hashable:
-        return ("lora", self.scaling, self.method.lora_dropout, *((name, a.shape) for name, a in zip(self.names, self.A, strict=True)))
+        return (
+            "lora",
+            self.scaling,
+            self.method.lora_dropout,
+            *((name, a.shape) for name, a in zip(self.names, self.A, strict=True)),
+        )
 
     def _dropped(self, x: Tensor) -> Tensor:
         p = self.method.lora_dropout

@@ -22,7 +22,9 @@ class PrefixAdapter(Adapter):
         super().__init__()
         self.method = method
         self.shape = (backbone.layers, 2, backbone.heads, backbone.head_dim)
-        start = torch.randn(method.num_virtual_tokens, backbone.layers * 2 * backbone.heads * backbone.head_dim, generator=generator)
+        start = torch.randn(
+            method.num_virtual_tokens, backbone.layers * 2 * backbone.heads * backbone.head_dim, generator=generator
+        )
         self.embeddings = nn.Parameter(start.to(dtype=backbone.adapter_dtype, device=backbone.device))
 
     def prefix(self) -> Tensor:

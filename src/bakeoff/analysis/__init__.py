@@ -1,0 +1,1 @@
+"""What the stored results mean: pure statistics and the tables made with them."""

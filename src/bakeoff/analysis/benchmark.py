@@ -1,0 +1,256 @@
+"""Benchmark: one benchmark's scores by one metric, as cells and comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+
+from bakeoff.analysis import statistics as st
+from bakeoff.analysis.result import ALPHA, Cell, CellStatus, Comparison, Decision, Run
+from bakeoff.store.record import Record, Sample
+
+CONSTANT_ITEMS = 10  # below so many items, one answer to all of them is no sign of collapse
+
+
+@dataclass
+class Graded:
+    """One stored trial, reduced: item scores by benchmark and metric, and what was counted on the way."""
+
+    record: Record
+    scores: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    benchmarks: dict[str, Counted] = field(default_factory=dict)
+
+
+@dataclass
+class Counted:
+    samples: int = 0
+    draws: int = 1
+    unparsable: int = 0
+    texts: set[str] = field(default_factory=set)  # at most two: one tells a constant predictor
+    first: dict[str, Sample] = field(default_factory=dict)  # each item's first draw
+
+
+def grade(record: Record, samples: Sequence[Sample]) -> Graded:
+    graded = Graded(record)
+    if record.status != "done":
+        return graded
+    drawn: dict[tuple[str, str], dict[str, list[float]]] = {}
+    draws: Counter[tuple[str, str]] = Counter()
+    for sample in samples:
+        counted = graded.benchmarks.setdefault(sample.benchmark, Counted())
+        counted.samples += 1
+        counted.unparsable += bool(sample.detail.get("unparsable"))
+        if len(counted.texts) < 2:
+            counted.texts.add(sample.text.strip())
+        counted.first.setdefault(sample.id, sample)
+        draws[sample.benchmark, sample.id] += 1
+        counted.draws = max(counted.draws, draws[sample.benchmark, sample.id])
+        for metric, value in sample.scores.items():
+            drawn.setdefault((sample.benchmark, metric), {}).setdefault(sample.id, []).append(value)
+    graded.scores = {
+        place: {item: math.fsum(values) / len(values) for item, values in items.items()}
+        for place, items in drawn.items()
+    }
+    return graded
+
+
+class Table:
+    """The scores of one benchmark by one metric: per method an array [seeds, items] on the items all runs share."""
+
+    def __init__(
+        self,
+        model: str,
+        task: str,
+        benchmark: str,
+        metric: str,
+        place: str,
+        methods: Mapping[str, Sequence[Run]],
+        graded: Mapping[str, Graded],
+    ):
+        self.model, self.task, self.benchmark, self.metric, self.place = model, task, benchmark, metric, place
+        self.planned, self.graded = methods, graded
+        self.done = {
+            name: [run for run in runs if run.key in graded and (benchmark, metric) in graded[run.key].scores]
+            for name, runs in methods.items()
+        }
+        every = [self._scores(run) for runs in self.done.values() for run in runs]
+        self.items = [item for item in every[0] if all(item in scores for scores in every)] if every else []
+        self.dropped = len({item for scores in every for item in scores}) - len(self.items)
+        self.arrays = {
+            name: np.array([[self._scores(run)[item] for item in self.items] for run in runs], dtype=float)
+            for name, runs in self.done.items()
+            if runs and self.items
+        }
+        self.trained = {name: any(run.seed is not None for run in runs) for name, runs in methods.items()}
+        self.constant = {name: [self._is_constant(run) for run in runs] for name, runs in self.done.items()}
+        self.percent = all(st.is_bounded(array) for array in self.arrays.values()) and not _other_scale(metric)
+        self.pool = st.pooled_seed_variance(
+            array[[not constant for constant in self.constant[name]]]
+            for name, array in self.arrays.items()
+            if self.trained[name] and not all(self.constant[name])
+        )
+
+    def _scores(self, run: Run) -> dict[str, float]:
+        return self.graded[run.key].scores[self.benchmark, self.metric]
+
+    def _is_constant(self, run: Run) -> bool:
+        scores = self._scores(run)
+        counted = self.graded[run.key].benchmarks[self.benchmark]
+        return len(scores) >= CONSTANT_ITEMS and len(counted.texts) == 1 and any(s < 1 for s in scores.values())
+
+    def seed_pool(self, name: str) -> st.SeedPool | None:
+        """The run variance to use for a method: the pool, or None (its own) where a collapsed run keeps it out."""
+        return None if any(self.constant[name]) else self.pool
+
+    def cells(self) -> list[Cell]:
+        """A cell for every planned method."""
+        return [self._cell(name) for name in self.planned]
+
+    def _cell(self, name: str) -> Cell:
+        runs, array = self.done[name], self.arrays.get(name)
+        records = [self.graded[run.key].record for run in runs]
+        known = records or [self.graded[run.key].record for run in self.planned[name] if run.key in self.graded]
+        counted = [self.graded[run.key].benchmarks[self.benchmark] for run in runs]
+        seconds = sum(record.cost.train_seconds for record in records)
+        tokens = sum(record.cost.train_tokens for record in records)
+        total = known[0].total_params if known else None
+        trainable = known[0].trainable_params if known else None
+        per_seed = [float(mean) for mean in array.mean(axis=1)] if array is not None else []
+        low, high = st.mean_interval(array, self.seed_pool(name)) if array is not None else (math.nan, math.nan)
+        trained = self.trained[name]
+        return Cell(
+            model=self.model,
+            task=self.task,
+            benchmark=self.benchmark,
+            method=name,
+            metric=self.metric,
+            mean=float(np.mean(per_seed)) if per_seed else None,
+            ci_low=_finite(low),
+            ci_high=_finite(high),
+            per_seed=tuple(per_seed),
+            seeds=tuple(run.seed for run in runs if run.seed is not None) if per_seed else (),
+            n_items=len(self.items) if per_seed else 0,
+            trainable_params=trainable,
+            total_params=total,
+            trainable_percent=100 * trainable / total if total and trainable is not None else None,
+            adapter_bytes=max((record.cost.adapter_bytes for record in records), default=None),
+            train_seconds=seconds / len(records) if records else None,
+            tokens_per_second=tokens / seconds if seconds > 0 and tokens else None,
+            peak_bytes=max((r.cost.peak_bytes for r in records if r.cost.peak_bytes is not None), default=None),
+            status=_cell_status(self.planned[name], runs),
+            scope="runs and items" if len(per_seed) > 1 else "this checkpoint only",
+            trained=trained,
+            planned_runs=len(self.planned[name]),
+            seed_sd=float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
+            seed_min=min(per_seed, default=None),
+            seed_max=max(per_seed, default=None),
+            draws=max((c.draws for c in counted), default=1),
+            unparsable=sum(c.unparsable for c in counted) / max(1, sum(c.samples for c in counted)),
+            constant_seeds=sum(self.constant[name]),
+            lanes=max((record.cost.lanes for record in records), default=1),
+            percent=self.percent,
+        )
+
+    def comparisons(self) -> list[Comparison]:
+        """Every pair with results, Holm-adjusted within the family of those that could be tested.
+
+        `a` is the one earlier in the study; an untrained method is always `b`.
+        """
+        pairs = [self._pair(*self._orient(x, y)) for x, y in combinations(self.arrays, 2)]
+        tested = [i for i, pair in enumerate(pairs) if pair["p"] is not None]
+        for i, adjusted in zip(tested, st.holm([pairs[i]["p"] for i in tested]), strict=True):
+            pairs[i]["p_holm"] = float(adjusted)
+        return [Comparison(**pair, family=len(tested), verdict=self._decide(pair)) for pair in pairs]
+
+    def _orient(self, x: str, y: str) -> tuple[str, str]:
+        return (y, x) if self.trained[y] and not self.trained[x] else (x, y)
+
+    def _pair(self, a: str, b: str) -> dict[str, Any]:
+        x, y = self.arrays[a], self.arrays[b]
+        pools = [self.seed_pool(name) for name in (a, b) if self.trained[name]]
+        source: Literal["pooled", "own"] = "own" if None in pools else "pooled"
+        one_run = any(self.trained[name] and len(self.arrays[name]) == 1 for name in (a, b))
+        test, split = "two-way t", None
+        if one_run or len(x) == len(y) == 1:
+            found = st.paired_difference(x.mean(axis=0, keepdims=True), y.mean(axis=0, keepdims=True), "own")
+            source_used, test = "none", "paired t over items"
+            if len(x) == len(y) == 1 and st.is_binary(x) and st.is_binary(y) and x.shape[1] > 1:
+                split, test = st.mcnemar(x, y), "exact McNemar"
+        else:
+            found = st.paired_difference(x, y, source, self.pool if source == "pooled" else None)
+            source_used = source
+        return {
+            "model": self.model,
+            "task": self.task,
+            "benchmark": self.benchmark,
+            "metric": self.metric,
+            "a": a,
+            "b": b,
+            "difference": found.difference,
+            "ci_low": _finite(found.low),
+            "ci_high": _finite(found.high),
+            "p": split.p if split else _finite(found.p),
+            "p_holm": None,
+            "test": test,
+            "seed_variance": source_used,
+            "df": _finite(found.df),
+            "mde": _finite(found.mde),
+            "n_items": x.shape[1],
+            "k_a": len(x),
+            "k_b": len(y),
+            "only_a": split.only_a if split else None,
+            "only_b": split.only_b if split else None,
+            "percent": self.percent,
+        }
+
+    def _decide(self, pair: Mapping[str, Any]) -> Decision:
+        if pair["p_holm"] is None:
+            return "not testable"
+        runs = [pair[k] for name, k in (("a", "k_a"), ("b", "k_b")) if self.trained[pair[name]]]
+        if any(k == 1 for k in runs):
+            return "these checkpoints only"
+        if len(runs) == 1 and runs[0] == 2:
+            return "too few seeds"
+        if not pair["p_holm"] < ALPHA:
+            return "not separable"
+        return "a better" if pair["difference"] > 0 else "b better"
+
+    def hang_on_pooling(self, pairs: Sequence[Comparison]) -> list[str]:
+        """Pairs whose verdict would change if each method kept its own run variance instead of the pooled one."""
+        tested = [pair for pair in pairs if pair.p is not None]
+        own = [
+            st.paired_difference(self.arrays[pair.a], self.arrays[pair.b], "own").p
+            if pair.seed_variance == "pooled"
+            else pair.p
+            for pair in tested
+        ]
+        return [
+            f"{pair.a} and {pair.b}"
+            for pair, adjusted in zip(tested, st.holm([p for p in own if p is not None]), strict=True)
+            if pair.verdict in ("a better", "b better", "not separable")
+            and (pair.verdict != "not separable") != (adjusted < ALPHA)
+        ]
+
+
+def _cell_status(planned: Sequence[Run], done: Sequence[Run]) -> CellStatus:
+    if len(done) == len(planned):
+        return "done"
+    if done:
+        return "incomplete"
+    statuses = {run.status for run in planned}
+    return "diverged" if "diverged" in statuses else "failed" if "failed" in statuses else "missing"
+
+
+def _other_scale(metric: str) -> bool:
+    """Whether a metric is by its name no fraction: BLEU counts to 100, losses are nats."""
+    return any(word in metric.lower() for word in ("bleu", "loss", "nll", "perplexity", "ppl"))
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if math.isfinite(x) else None

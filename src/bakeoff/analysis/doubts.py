@@ -1,0 +1,176 @@
+"""Doubts: what in the results themselves speaks against leaning on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from bakeoff.analysis import words
+from bakeoff.analysis.benchmark import Graded, Table
+from bakeoff.analysis.result import Cell, Comparison, Doubt, Run
+
+SHORT = ("cut", "trunc")  # counts whose names hold one of these say that something was cut short
+
+
+def of_trials(runs: Sequence[Run]) -> list[Doubt]:
+    """Planned trials without a result, each by name: those not in the store, then failures by their reason."""
+    many = len({run.model for run in runs}) > 1
+    doubts: list[Doubt] = []
+    missing = [_label(run, many) for run in runs if run.status == "missing"]
+    if missing:
+        told = f"{words.count(len(missing), 'trial')} of {len(runs)} not in the store: {', '.join(missing)}."
+        doubts.append(Doubt(kind="missing", text=told))
+    lost: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        if run.status in ("failed", "diverged"):
+            lost.setdefault((run.status, run.reason.strip()), []).append(_label(run, many))
+    for (status, reason), labels in lost.items():
+        why = _quoted(reason, 300) if reason else "no reason recorded"
+        doubts.append(Doubt(kind=status, text=f"{', '.join(labels)}: {why}"))
+    return doubts
+
+
+def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> list[Doubt]:
+    """Doubts about one benchmark: collapsed and absent runs, few seeds, pooling, unreadable answers, mismatches."""
+    told = [
+        *_incomplete(cells),
+        *_constant(table, cells),
+        *_few_seeds(cells),
+        *_pooling(table, cells, pairs),
+        *_unparsable(cells),
+        *_mismatches(table),
+        *_cut_short(table),
+    ]
+    return [Doubt(kind=kind, text=f"{table.place}: {text}") for kind, text in told]
+
+
+def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
+    """What the seeds do and do not vary, and whose learning rate it is."""
+    doubts: list[Doubt] = []
+    seeds = sorted({run.seed for run in runs if run.seed is not None})
+    if seeds:
+        told = (
+            "A seed sets the adapter's initial weights, the order of the data and adapter dropout, all together "
+            f"({'seed' if len(seeds) == 1 else 'seeds'} {words.listed([str(seed) for seed in seeds])}). Training "
+            "examples, hyperparameters and base model are the same in every run; their variance is in no interval."
+        )
+        doubts.append(Doubt(kind="scope", text=told))
+    rates: dict[str, set[float]] = {}
+    for run in runs:
+        training = graded[run.key].record.trial.training if run.key in graded else None
+        if training is not None:
+            rates.setdefault(run.method, set()).add(training.learning_rate)
+    distinct = {rate for own in rates.values() for rate in own}
+    if len(rates) > 1 and len(distinct) == 1:
+        told = f"All methods share one learning rate ({min(distinct):g}). Methods differ in the rate that suits them."
+        doubts.append(Doubt(kind="learning rate", text=told))
+    elif len(rates) > 1:
+        each = [f"{name} {'/'.join(f'{rate:g}' for rate in sorted(own))}" for name, own in rates.items()]
+        told = f"As the study sets them: {', '.join(each)}. How they were chosen is not recorded here."
+        doubts.append(Doubt(kind="learning rate", text=told))
+    return doubts
+
+
+# --- inside: (kind, text) ---
+
+Told = list[tuple[str, str]]
+
+
+def _incomplete(cells: Sequence[Cell]) -> Told:
+    short = [f"{c.method} {len(c.per_seed)} of {c.planned_runs}" for c in cells if c.status == "incomplete"]
+    return [("incomplete", f"means over fewer runs than planned: {', '.join(short)}.")] if short else []
+
+
+def _constant(table: Table, cells: Sequence[Cell]) -> Told:
+    told: Told = []
+    for cell in cells:
+        if not cell.constant_seeds:
+            continue
+        run = next(r for r, same in zip(table.done[cell.method], table.constant[cell.method], strict=True) if same)
+        answer = _quoted(next(iter(table.graded[run.key].benchmarks[table.benchmark].texts)))
+        who = f"{cell.method} ({cell.constant_seeds} of {words.count(len(cell.per_seed), 'run')})"
+        if cell.trained:
+            told.append(
+                ("constant", f"{who} gave one answer, {answer}, to every item; kept out of the pooled seed variance.")
+            )
+        else:
+            told.append(("constant", f"{cell.method}, untrained, gave one answer, {answer}, to every item."))
+    return told
+
+
+def _few_seeds(cells: Sequence[Cell]) -> Told:
+    told: Told = []
+    for k, kind, text in (
+        (1, "one seed", "the numbers hold for these checkpoints and not for the methods"),
+        (2, "two seeds", "run-to-run variance is known only from pooling over methods"),
+    ):
+        names = [cell.method for cell in cells if cell.trained and len(cell.per_seed) == k]
+        if names:
+            told.append((kind, f"{words.listed(names)}: {text}."))
+    return told
+
+
+def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:
+    flips = table.hang_on_pooling(pairs) if table.pool and table.pool.methods > 1 else []
+    sds = [cell.seed_sd for cell in cells if cell.seed_sd is not None and not cell.constant_seeds]
+    if not flips or not sds:
+        return []
+    spread = f"seed SD from {words.number(min(sds), table.percent)} to {words.number(max(sds), table.percent)}"
+    return [
+        (
+            "pooling",
+            f"pooling the seed variance over methods ({spread}) decides {'; '.join(flips)}: with each method's own, "
+            "the verdict would be the other one.",
+        )
+    ]
+
+
+def _unparsable(cells: Sequence[Cell]) -> Told:
+    shares = [f"{cell.method} {words.score(cell.unparsable)}" for cell in cells if cell.unparsable > 0]
+    return [("unparsable", f"completions no answer could be read from: {', '.join(shares)}.")] if shares else []
+
+
+def _mismatches(table: Table) -> Told:
+    told: Told = []
+    if table.dropped:
+        told.append(
+            ("items differ", f"{words.count(table.dropped, 'item')} not graded in every run; left out everywhere.")
+        )
+    for label, run in _each(table):
+        scores = table.graded[run.key].scores[table.benchmark, table.metric]
+        benchmark = table.graded[run.key].record.benchmarks.get(table.benchmark)
+        claimed = benchmark.metrics.get(table.metric) if benchmark else None
+        mean = math.fsum(scores.values()) / len(scores)
+        if claimed is not None and not math.isclose(mean, claimed, rel_tol=1e-6, abs_tol=1e-9):
+            text = f"the record of {label} says {claimed:.6g} {table.metric}, its samples {mean:.6g}, which are shown."
+            told.append(("record differs", text))
+    return told
+
+
+def _cut_short(table: Table) -> Told:
+    """Counts of things cut short (prompts, completions), by name, with the runs that had them."""
+    found: dict[str, list[str]] = {}
+    for label, run in _each(table):
+        benchmark = table.graded[run.key].record.benchmarks.get(table.benchmark)
+        for name, number in (benchmark.counts if benchmark else {}).items():
+            if number and any(part in name for part in SHORT):
+                found.setdefault(name, []).append(f"{label} {number:,}")
+    return [(name.replace("_", " "), f"{name.replace('_', ' ')}: {', '.join(where)}.") for name, where in found.items()]
+
+
+def _each(table: Table) -> list[tuple[str, Run]]:
+    return [
+        (name if run.seed is None else f"{name}/seed {run.seed}", run)
+        for name, runs in table.done.items()
+        for run in runs
+    ]
+
+
+def _label(run: Run, many: bool) -> str:
+    name = f"{run.task}/{run.method}" + ("" if run.seed is None else f"/seed {run.seed}")
+    return f"{run.model}/{name}" if many else name
+
+
+def _quoted(text: str, most: int = 40) -> str:
+    short = " ".join(text.split())
+    return f'"{short[:most]}{"..." if len(short) > most else ""}"'

@@ -1,0 +1,191 @@
+"""What the stored results say, as plain frozen data: Run, Cell, Comparison, Verdict, Doubt, Curve, Shown, Results."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from bakeoff.store.record import Sample, Status
+from bakeoff.study.spec import Frozen
+
+ALPHA = 0.05
+
+CellStatus = Literal["done", "incomplete", "failed", "diverged", "missing"]
+Scope = Literal["runs and items", "this checkpoint only"]
+Decision = Literal["a better", "b better", "not separable", "too few seeds", "these checkpoints only", "not testable"]
+"""What a comparison may say.
+
+- `a better`, `b better`: the Holm-adjusted p is below 0.05.
+- `not separable`: the test ran, and it is not.
+- `too few seeds`: a method with two seeds against an untrained model; the numbers are shown, nothing is decided.
+- `these checkpoints only`: one seed of a trained method; items alone were tested, nothing is said of the methods.
+- `not testable`: fewer than two items.
+"""
+
+
+class Run(Frozen):
+    """One planned trial and what became of it. `missing`: in the plan, not (or no longer) in the store."""
+
+    key: str
+    model: str
+    task: str
+    method: str
+    seed: int | None
+    status: Status | Literal["missing"]
+    reason: str = ""
+
+
+class Cell(Frozen):
+    """One method on one benchmark by one metric.
+
+    `mean` is over runs of item means (an item's score is the mean of its draws), `per_seed` those run means in the
+    order of `seeds` (one value and no seed for an untrained method). The interval is `statistics.mean_interval`:
+    over runs and items where two runs or more exist, else over items alone (`scope`). `status` is `incomplete` where
+    some planned runs have no result; mean and interval are then those of the others. `train_seconds` is the mean over
+    runs (of an equal share of the pass where `lanes` trained together), `tokens_per_second` trained tokens over
+    training seconds, `adapter_bytes` and `peak_bytes` the largest of the runs, `trainable_percent` is of
+    `total_params`, which counts the adapter too. `constant_seeds` counts runs with one answer to every item.
+    """
+
+    model: str
+    task: str
+    benchmark: str
+    method: str
+    metric: str
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+    per_seed: tuple[float, ...]
+    seeds: tuple[int, ...]
+    n_items: int
+    trainable_params: int | None
+    total_params: int | None
+    trainable_percent: float | None
+    adapter_bytes: int | None
+    train_seconds: float | None
+    tokens_per_second: float | None
+    peak_bytes: int | None
+    status: CellStatus
+    # beyond the published keys
+    scope: Scope = "runs and items"
+    trained: bool = True
+    planned_runs: int = 0
+    seed_sd: float | None = None
+    seed_min: float | None = None
+    seed_max: float | None = None
+    draws: int = 1
+    unparsable: float = 0.0
+    constant_seeds: int = 0
+    lanes: int = 1
+    percent: bool = True
+
+
+class Comparison(Frozen):
+    """Two methods on one benchmark by its headline metric: `difference` is mean(a) - mean(b) on the same items.
+
+    `test` is how p came about; `p_holm` adjusts it within the `family` of all tested pairs of this model, task and
+    benchmark. `verdict` is a `Decision`. `seed_variance` says whose run variance V holds. `mde` is the difference one
+    such comparison detects with 80 % power.
+    """
+
+    model: str
+    task: str
+    benchmark: str
+    metric: str
+    a: str
+    b: str
+    difference: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p: float | None
+    p_holm: float | None
+    family: int
+    verdict: Decision
+    # beyond the published keys
+    test: Literal["two-way t", "paired t over items", "exact McNemar"]
+    seed_variance: Literal["pooled", "own", "none"]
+    df: float | None
+    mde: float | None
+    n_items: int
+    k_a: int
+    k_b: int
+    only_a: int | None = None
+    only_b: int | None = None
+    percent: bool = True
+
+
+class Verdict(Frozen):
+    """What one benchmark says: the sentence (headline, then evidence), and the methods not separable from the best.
+
+    `winner_set` is empty where nothing can be ranked (one seed); a method with one seed or a collapsed run is not in
+    it. `winner` is set only where it stands alone, with three seeds or more and every planned run in hand. `seed_sd`
+    is the pooled one.
+    """
+
+    model: str
+    task: str
+    benchmark: str
+    metric: str
+    n_items: int
+    winner_set: tuple[str, ...]
+    winner: str | None
+    sentence: str
+    headline: str
+    evidence: str
+    seed_sd: float | None
+    pool_df: int
+    pool_methods: int
+    family: int
+
+
+class Doubt(Frozen):
+    """A reason to hold back: `kind` for programs, `text` for people."""
+
+    kind: str
+    text: str
+
+
+class Curve(Frozen):
+    """Training loss of one method on one task (nats per target token): the mean over runs, and their extremes.
+
+    Steps are binned into at most 80 points: each value is the mean of a run's losses in the bin.
+    """
+
+    model: str
+    task: str
+    method: str
+    runs: int
+    step: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class Shown(Frozen):
+    """A method's first completions of a benchmark's first items; the same items for every method, its first seed."""
+
+    model: str
+    task: str
+    benchmark: str
+    method: str
+    seed: int | None
+    samples: tuple[Sample, ...]
+
+
+class Results(Frozen):
+    """All a report shows. `published()` is `results.json`."""
+
+    study: str
+    cells: tuple[Cell, ...]
+    comparisons: tuple[Comparison, ...]
+    verdicts: tuple[Verdict, ...]
+    doubts: tuple[Doubt, ...]
+    trials: tuple[Run, ...]
+    curves: tuple[Curve, ...]
+    samples: tuple[Shown, ...]
+    provenance: dict[str, Any]
+
+    def published(self) -> dict[str, Any]:
+        """The content of `results.json`: schema 1, full precision, curves and samples left to their own files."""
+        data = self.model_dump(mode="json", exclude={"curves", "samples"})
+        order = ("study", "cells", "comparisons", "verdicts", "doubts", "trials", "provenance")
+        return {"schema": 1, **{name: data[name] for name in order}}

@@ -1,0 +1,182 @@
+"""Results: what a study's store says, as one table of cells, comparisons, verdicts and doubts.
+
+Everything is recomputed from the graded samples; a record contributes status, sizes and costs. Order is the study's,
+the headline metric first. Scores are as graded, higher is better: fractions 0 to 1 unless the metric is another scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from bakeoff.analysis import doubts as doubt
+from bakeoff.analysis.benchmark import Graded, Table, grade
+from bakeoff.analysis.result import Cell, Comparison, Curve, Doubt, Results, Run, Shown, Verdict
+from bakeoff.analysis.verdicts import verdict
+from bakeoff.store.record import Sample
+from bakeoff.store.store import Store
+
+__all__ = ["Cell", "Comparison", "Curve", "Doubt", "Results", "Run", "Shown", "Verdict", "results"]
+
+SHOWN_ITEMS = 3  # items per benchmark whose completions a report shows
+SHOWN_CHARACTERS = 600  # of each
+CURVE_POINTS = 80
+
+
+def results(store: Store) -> Results:
+    """Read a study's plan, records, samples and curves, and compute everything a report shows."""
+    plan = store.plan()
+    graded: dict[str, Graded] = {}
+    for trial in plan["trials"]:
+        key = trial["key"]
+        if key not in graded and store.has(key):
+            graded[key] = grade(store.record(key), store.samples(key))
+    runs = [_run(trial, graded) for trial in plan["trials"]]
+    cells: list[Cell] = []
+    comparisons: list[Comparison] = []
+    verdicts: list[Verdict] = []
+    doubts = doubt.of_trials(runs)
+    shown: list[Shown] = []
+    curves: list[Curve] = []
+    for model, task in dict.fromkeys((run.model, run.task) for run in runs):
+        here = [run for run in runs if (run.model, run.task) == (model, task)]
+        methods = {name: [run for run in here if run.method == name] for name in dict.fromkeys(r.method for r in here)}
+        many = len({run.model for run in runs}) > 1
+        for benchmark, metrics in _asked(plan, task, here, graded).items():
+            place = _where(model if many else "", task, benchmark)
+            for metric in metrics:
+                table = Table(model, task, benchmark, metric, place, methods, graded)
+                rows = table.cells()
+                if metric != metrics[0] and all(row.mean is None for row in rows):
+                    continue
+                cells += rows
+                if metric == metrics[0]:
+                    pairs = table.comparisons()
+                    comparisons += pairs
+                    verdicts.append(verdict(table, rows, pairs))
+                    doubts += doubt.of_benchmark(table, rows, pairs)
+            shown += _shown(model, task, benchmark, methods, graded)
+        curves += [c for name, group in methods.items() if (c := _curve(store, model, task, name, group))]
+    return Results(
+        study=plan["study"],
+        cells=tuple(cells),
+        comparisons=tuple(comparisons),
+        verdicts=tuple(verdicts),
+        doubts=tuple(doubts + doubt.of_scope(runs, graded)),
+        trials=tuple(runs),
+        curves=tuple(curves),
+        samples=tuple(shown),
+        provenance=_provenance(plan, graded),
+    )
+
+
+def _run(trial: Mapping[str, Any], graded: Mapping[str, Graded]) -> Run:
+    labels = {name: trial[name] for name in ("key", "model", "task", "method")}
+    known = graded.get(trial["key"])
+    status, reason = (known.record.status, known.record.reason) if known else ("missing", "")
+    return Run(**labels, seed=trial.get("seed"), status=status, reason=reason)
+
+
+def _asked(
+    plan: Mapping[str, Any], task: str, here: Sequence[Run], graded: Mapping[str, Graded]
+) -> dict[str, list[str]]:
+    """The benchmarks of a task and their metrics, headline first: the plan's, then others that were graded."""
+    told = plan.get("tasks", {}).get(task, {})
+    found = [place for run in here if run.key in graded for place in graded[run.key].scores]
+    benchmarks = dict.fromkeys([*told.get("benchmarks", []), *(name for name, _ in found)])
+    if found:  # a benchmark that nothing was graded on is not part of this run (`split: validation`)
+        benchmarks = {name: None for name in benchmarks if any(name == other for other, _ in found)}
+    asked: dict[str, list[str]] = {}
+    for benchmark in benchmarks or {task: None}:
+        scored = dict.fromkeys(metric for name, metric in found if name == benchmark)
+        planned = [metric for metric in told.get("metrics", []) if metric in scored or not scored]
+        asked[benchmark] = list(dict.fromkeys([*planned, *scored])) or ["score"]
+    return asked
+
+
+def _curve(store: Store, model: str, task: str, method: str, runs: Sequence[Run]) -> Curve | None:
+    rows = [curve for run in runs if run.status == "done" and (curve := store.curve(run.key))]
+    if not rows:
+        return None
+    length = min(len(curve) for curve in rows)
+    edges = [int(x) for x in np.linspace(0, length, min(length, CURVE_POINTS) + 1).round()]
+    loss = np.array([_binned([row.loss for row in curve[:length]], edges) for curve in rows])  # [runs, points]
+    return Curve(
+        model=model,
+        task=task,
+        method=method,
+        runs=len(rows),
+        step=tuple(_binned([float(row.step) for row in rows[0][:length]], edges)),
+        mean=tuple(float(x) for x in loss.mean(axis=0)),
+        low=tuple(float(x) for x in loss.min(axis=0)),
+        high=tuple(float(x) for x in loss.max(axis=0)),
+    )
+
+
+def _binned(values: Sequence[float], edges: Sequence[int]) -> list[float]:
+    return [float(np.mean(values[i:j])) for i, j in pairwise(edges)]
+
+
+def _shown(
+    model: str, task: str, benchmark: str, methods: Mapping[str, Sequence[Run]], graded: Mapping[str, Graded]
+) -> list[Shown]:
+    chosen: list[str] = []
+    shown: list[Shown] = []
+    for name, runs in methods.items():
+        done = [run for run in runs if run.key in graded and benchmark in graded[run.key].benchmarks]
+        if not done:
+            continue
+        first = graded[done[0].key].benchmarks[benchmark].first
+        chosen = chosen or list(first)[:SHOWN_ITEMS]
+        samples = tuple(_shortened(first[item]) for item in chosen if item in first)
+        shown.append(
+            Shown(model=model, task=task, benchmark=benchmark, method=name, seed=done[0].seed, samples=samples)
+        )
+    return shown
+
+
+def _shortened(sample: Sample) -> Sample:
+    detail = {name: _cut(value) if isinstance(value, str) else value for name, value in sample.detail.items()}
+    return sample.model_copy(update={"text": _cut(sample.text), "detail": detail})
+
+
+def _cut(text: str) -> str:
+    rest = len(text) - SHOWN_CHARACTERS
+    return text if rest <= 0 else f"{text[:SHOWN_CHARACTERS]} [{rest:,} more characters]"
+
+
+def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[str, Any]:
+    """How it ran: every distinct value over the stored trials, and each trial's key."""
+    records = [known.record for known in graded.values()]
+    how = [record.provenance for record in records]
+    versions: dict[str, list[str]] = {}
+    for one in how:
+        for name, version in one.versions.items():
+            if version not in versions.setdefault(name, []):
+                versions[name].append(version)
+    return {
+        "bakeoff": plan.get("bakeoff"),
+        "engines": sorted({one.engine for one in how}),
+        "executors": sorted({one.executor for one in how}),
+        "devices": sorted({one.device for one in how}),
+        "threads": sorted({one.threads for one in how}),
+        "platforms": sorted({one.platform for one in how}),
+        "group_sizes": sorted({one.group_size for one in how}),
+        "versions": {name: sorted(found) for name, found in sorted(versions.items())},
+        "weights": sorted({record.trial.weights for record in records}),
+        "datasets": sorted({record.trial.dataset for record in records}),
+        "dtypes": sorted({record.trial.dtype for record in records}),
+        "first_started": min((one.started for one in how), default=None),
+        "last_started": max((one.started for one in how), default=None),
+        "trials_planned": len(plan["trials"]),
+        "trials_stored": len(records),
+        "notes": plan.get("notes", {}),
+    }
+
+
+def _where(model: str, task: str, benchmark: str) -> str:
+    name = benchmark if benchmark == task else f"{task} ({benchmark})"
+    return f"{model}, {name}" if model else name

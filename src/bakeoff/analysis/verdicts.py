@@ -1,0 +1,202 @@
+"""Verdicts: what a benchmark's comparisons allow to be said, in sentences drawn from the tests and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from bakeoff.analysis import statistics as st
+from bakeoff.analysis import words
+from bakeoff.analysis.benchmark import Table
+from bakeoff.analysis.result import ALPHA, Cell, Comparison, Verdict
+
+Ranked = Sequence[Cell]  # best first
+
+
+def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Verdict:
+    """The winner set of a benchmark's headline metric and the sentences that say it."""
+    ranked, left_out = _rank(cells, pairs)
+    means = {cell.method: cell.mean for cell in ranked if cell.mean is not None}
+    decided = {(p.a, p.b): None if p.verdict == "too few seeds" else p.p_holm for p in pairs}
+    members = st.winner_set(means, decided, ALPHA) if len(means) > 1 else []
+    winner = next((cell for cell in ranked if members == [cell.method]), None)
+    if winner and (winner.status != "done" or (winner.trained and len(winner.per_seed) < 3)):
+        winner = None
+    headline, *evidence = _say(table, cells, pairs, ranked, members, left_out)
+    return Verdict(
+        model=table.model,
+        task=table.task,
+        benchmark=table.benchmark,
+        metric=table.metric,
+        n_items=len(table.items),
+        winner_set=tuple(members),
+        winner=winner.method if winner else None,
+        sentence=" ".join([headline, *evidence]),
+        headline=headline,
+        evidence=" ".join(evidence),
+        seed_sd=math.sqrt(table.pool.variance) if table.pool else None,
+        pool_df=table.pool.df if table.pool else 0,
+        pool_methods=table.pool.methods if table.pool else 0,
+        family=pairs[0].family if pairs else 0,
+    )
+
+
+def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell], dict[str, list[str]]]:
+    """The cells that may be ranked, best first, and the others by why not.
+
+    Left out: one seed (nothing is known of the method), a collapsed run (a training failure, not a skill), and an
+    untrained model where the best method has two seeds. A ranking takes two cells, one of them trained.
+    """
+    why: dict[str, list[str]] = {}
+    ranked: list[Cell] = []
+    for cell in _best_first(cells):
+        if cell.trained and cell.constant_seeds:
+            why.setdefault("one answer to every item in some run", []).append(cell.method)
+        elif cell.trained and len(cell.per_seed) == 1:
+            why.setdefault("one seed", []).append(cell.method)
+        else:
+            ranked.append(cell)
+    best = next((cell.method for cell in ranked if cell.trained), None)
+    undecided = {pair.b for pair in pairs if pair.verdict == "too few seeds" and pair.a == best}
+    early = [cell for cell in ranked if cell.method in undecided]
+    if early:
+        why["two seeds are too few to set against an untrained model"] = [cell.method for cell in early]
+    ranked = [cell for cell in ranked if cell not in early]
+    testable = all(_between(pairs, ranked[0].method, cell.method).p_holm is not None for cell in ranked[1:])
+    return (ranked if testable and len(ranked) > 1 and any(cell.trained for cell in ranked) else []), why
+
+
+def _say(
+    table: Table,
+    cells: Sequence[Cell],
+    pairs: Sequence[Comparison],
+    ranked: Ranked,
+    members: Sequence[str],
+    left_out: Mapping[str, Sequence[str]],
+) -> list[str]:
+    """The verdict in sentences, the headline first."""
+    have = _best_first(cells)
+    if not have:
+        states = Counter(cell.status for cell in cells)
+        told = [f"{words.count(n, 'method')} {state}" for state, n in states.items()]
+        return [f"No result on {table.place}: {words.listed(told)}."]
+    if len(have) == 1:
+        only = have[0]
+        said = [
+            f"Only {only.method} has a result on {table.place} ({_value(table, only)}): nothing to compare it with."
+        ]
+    elif len(members) == 1:
+        said = _one_winner(table, ranked, pairs)
+    elif members:
+        said = _no_single_winner(table, ranked, pairs, members)
+    else:
+        said = _no_ranking(table, have, pairs)
+    if members:
+        said += [f"Not ranked: {words.listed(names)} ({why})." for why, names in left_out.items()]
+    lost = [
+        f"{c.method} ({len(c.per_seed)} of {words.count(c.planned_runs, 'run')})" for c in cells if c.status != "done"
+    ]
+    if lost:
+        said.append(f"Without every planned result: {words.listed(lost)}.")
+    return said
+
+
+def _one_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison]) -> list[str]:
+    best, second = ranked[0], ranked[1]
+    pair = _between(pairs, best.method, second.method)
+    gap = words.points(abs(pair.difference or 0), table.percent)
+    if len(ranked) == 2:
+        headline = f"{best.method} beats {second.method} by {gap} on {table.place} ({_value(table, best)})."
+        return [headline, f"Its lead: {_evidence(pair, best)}; {_basis(table, ranked)}.", *_two_seeds(ranked)]
+    headline = f"{best.method} beats every other ranked method on {table.place} ({_value(table, best)})."
+    lead = f"It leads the next best, {second.method}, by {gap}, {_evidence(pair, best)}; {_basis(table, ranked)}."
+    return [headline, lead, *_two_seeds(ranked)]
+
+
+def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison], members: Sequence[str]) -> list[str]:
+    best = ranked[0]
+    rest = [cell for cell in ranked if cell.method in members and cell is not best]
+    near = _between(pairs, best.method, rest[0].method)
+    gap = words.points(abs(near.difference or 0), table.percent)
+    said = [
+        f"No single winner on {table.place}: {best.method} scored highest ({_value(table, best)}), but "
+        f"{words.listed([cell.method for cell in rest])} {'is' if len(rest) == 1 else 'are'} not separable from it.",
+        f"{rest[0].method} is {gap} below it, {_evidence(near, best)}; {_basis(table, ranked)}.",
+    ]
+    if near.mde is not None:
+        said.append(f"Such a comparison detects {words.points(near.mde, table.percent)} with 80{words.THIN}% power.")
+    untrained = [cell.method for cell in rest if not cell.trained]
+    if untrained and best.trained:
+        said.append(f"Training is not shown to help: {words.listed(untrained)} is untrained.")
+    below = [cell.method for cell in ranked if cell.method not in members]
+    if below:
+        said.append(f"Separated from the best: {words.listed(below)}.")
+    return said + _two_seeds(ranked)
+
+
+def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list[str]:
+    """Nothing can be said of the methods: why, and what these runs did."""
+    best, second = have[0], have[1]
+    pair = _between(pairs, best.method, second.method)
+    trained = [cell for cell in have if cell.trained]
+    if not trained:
+        why = "Nothing was trained"
+    elif any(cell.constant_seeds for cell in trained):
+        why = "No ranking: some runs gave one answer to every item"
+    elif all(len(cell.per_seed) == 1 for cell in trained):
+        why = "One seed says nothing about the methods"
+    elif any(len(cell.per_seed) == 2 for cell in trained):
+        why = "No verdict: two seeds are too few to set against an untrained model"
+    else:
+        why = "No verdict: too few runs and items to compare methods"
+    who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
+    headline = f"{why}; {who} {best.method} scored highest on {table.place} ({_value(table, best)})."
+    if pair.only_a is not None and pair.only_b is not None:
+        ahead, behind = (pair.only_a, pair.only_b) if pair.a == best.method else (pair.only_b, pair.only_a)
+        told = (
+            f"It answered {words.count(ahead, 'item')} that {second.method} missed, and missed {behind} that "
+            f"{second.method} answered (exact McNemar {words.p_equals('p', pair.p)}, "
+            f"{words.p_equals('p_holm', pair.p_holm)} in a family of {pair.family})"
+        )
+    else:
+        gap = words.points(abs(pair.difference or 0), table.percent)
+        told = f"It is {gap} above {second.method}, {_evidence(pair, best)}"
+        told += " over items alone" if pair.seed_variance == "none" else ""
+    return [headline, f"{told}; n = {words.count(len(table.items), 'item')}."]
+
+
+def _two_seeds(ranked: Ranked) -> list[str]:
+    if not any(cell.trained and len(cell.per_seed) == 2 for cell in ranked):
+        return []
+    return ["Two seeds: run-to-run variance is known only from pooling over methods; read it with care."]
+
+
+def _value(table: Table, cell: Cell) -> str:
+    return f"{words.score(cell.mean, table.percent)} {table.metric}"
+
+
+def _basis(table: Table, ranked: Ranked) -> str:
+    """`n = 500 items, k = 3 seeds each, seed SD 1.3`."""
+    ks = words.seeds(len(cell.per_seed) for cell in ranked if cell.trained)
+    spread = f", seed SD {words.number(math.sqrt(table.pool.variance), table.percent)}" if table.pool else ""
+    return f"n = {words.count(len(table.items), 'item')}, {ks}{spread}"
+
+
+def _evidence(pair: Comparison, first: Cell) -> str:
+    """The interval of (first - other), whichever way the pair is stored, and its adjusted p."""
+    low, high = pair.ci_low, pair.ci_high
+    if pair.a != first.method and low is not None and high is not None:
+        low, high = -high, -low
+    return (
+        f"95{words.THIN}% CI {words.interval(low, high, pair.percent)}, "
+        f"{words.p_equals('p_holm', pair.p_holm)} (family of {pair.family})"
+    )
+
+
+def _best_first(cells: Sequence[Cell]) -> list[Cell]:
+    return sorted((cell for cell in cells if cell.mean is not None), key=lambda cell: -(cell.mean or 0))
+
+
+def _between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:
+    return next(pair for pair in pairs if {pair.a, pair.b} == {one, other})

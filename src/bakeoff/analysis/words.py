@@ -1,0 +1,72 @@
+"""Numbers and test results as words: the sentences a report may say, each drawn from a test and from nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+MINUS, THIN = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+
+
+def number(x: float | None, percent: bool = True, places: int | None = None) -> str:
+    """A score without its unit: a fraction as percent with one decimal, anything else with two; `n/a` for None."""
+    if x is None or not math.isfinite(x):
+        return "n/a"
+    shown = f"{x * 100:.{1 if places is None else places}f}" if percent else f"{x:.{2 if places is None else places}f}"
+    if float(shown) == 0:
+        shown = shown.lstrip("-")
+    return shown.replace("-", MINUS)
+
+
+def signed(x: float | None, percent: bool = True) -> str:
+    """A difference with its sign: `+3.1`; zero has none."""
+    shown = number(x, percent)
+    return "+" + shown if x is not None and x > 0 and float(shown) != 0 else shown
+
+
+def score(x: float | None, percent: bool = True) -> str:
+    """A score with its unit: `91.2 %`."""
+    return number(x, percent) + (THIN + "%" if percent and x is not None else "")
+
+
+def points(x: float | None, percent: bool = True) -> str:
+    """A difference of scores with its unit, percentage points for fractions: `3.1 points`."""
+    return number(x, percent) + (THIN + "points" if percent else "")
+
+
+def p_value(p: float | None) -> str:
+    """A p value to three decimals, `< 0.001` below them."""
+    if p is None or math.isnan(p):
+        return "n/a"
+    return "<" + THIN + "0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_equals(name: str, p: float | None) -> str:
+    """`name = 0.004`, or `name < 0.001`."""
+    shown = p_value(p)
+    return f"{name} {shown}" if shown.startswith("<") else f"{name} = {shown}"
+
+
+def interval(low: float | None, high: float | None, percent: bool = True) -> str:
+    """`[1.2, 5.0]`."""
+    return f"[{number(low, percent)}, {number(high, percent)}]"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
+
+
+def count(n: int, noun: str) -> str:
+    """`1 run`, `3 runs`, `12,000 items`."""
+    return f"{n:,}{THIN}{noun}" + ("" if n == 1 else "s")
+
+
+def seeds(ks: Iterable[int]) -> str:
+    """How many runs: `k = 3 seeds each`, or the range where it differs."""
+    known = sorted(set(ks))
+    if not known:
+        return "no training"
+    if len(known) == 1:
+        return f"k = {known[0]}{THIN}seed" + ("" if known[0] == 1 else "s each")
+    return f"k = {known[0]} to {known[-1]}{THIN}seeds"

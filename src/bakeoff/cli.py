@@ -1,0 +1,247 @@
+"""The command line: prints and exits, nothing else."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bakeoff import __version__
+from bakeoff.errors import BakeoffError, InputError, suggest
+
+if TYPE_CHECKING:
+    from bakeoff.run.plan import Plan
+    from bakeoff.run.run import Outcome
+    from bakeoff.study.spec import Study
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Which fine-tuning method for this model, this task and this budget? A controlled comparison, with evidence.",
+)
+console = Console()
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/<study>).")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, e.g. training.max_steps=20.")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="At most N training and N test examples per task.")
+]
+Engine = Annotated[str, typer.Option("--engine", help="auto, lanes or reference.")]
+Executor = Annotated[str, typer.Option("--executor", help="Where groups run: inline.")]
+GroupSize = Annotated[
+    int | None,
+    typer.Option("--group-size", metavar="N", help="Trials that share a pass (default: by device and model)."),
+]
+
+
+def main() -> None:
+    """The `bakeoff` program. Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted."""
+    command: Any = typer.main.get_command(app)
+    try:
+        code = command.main(standalone_mode=False)
+    except BakeoffError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except Exception as error:
+        code = _shown_by_typer(error)
+    sys.exit(code or 0)
+
+
+def _shown_by_typer(error: Exception) -> int:
+    """Usage errors and exits that typer raises; anything else flies on, it is a defect."""
+    if type(error).__name__ == "Abort":
+        return _interrupted()
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()  # pyright: ignore[reportAttributeAccessIssue]
+        return int(error.exit_code)  # pyright: ignore[reportAttributeAccessIssue]
+    if hasattr(error, "exit_code"):
+        return int(error.exit_code)  # pyright: ignore[reportAttributeAccessIssue]
+    raise error
+
+
+def _interrupted() -> int:
+    console.print("Interrupted. Finished trials are kept; run the same command again to go on.")
+    return 130
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        console.print(f"bakeoff {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        console.print(context.get_help(), markup=False)
+
+
+@app.command()
+def quickstart(out: Out = None, set_: Set = None, limit: Limit = None) -> None:
+    """A real comparison with the embedded model, offline, on a CPU, in minutes."""
+    _run("quickstart", out, set_, limit)
+
+
+@app.command()
+def run(
+    study: StudyName,
+    out: Out = None,
+    set_: Set = None,
+    limit: Limit = None,
+    engine: Engine = "auto",
+    executor: Executor = "inline",
+    group_size: GroupSize = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and show the plan; write nothing.")
+    ] = False,
+) -> None:
+    """Run a study, or what is missing of it, and write its report."""
+    _run(study, out, set_, limit, engine, executor, group_size, dry_run)
+
+
+@app.command()
+def plan(study: StudyName, set_: Set = None, limit: Limit = None, group_size: GroupSize = None) -> None:
+    """Show a study's trials, trainable parameters and groups; nothing is run or written."""
+    _run(study, None, set_, limit, group_size=group_size, dry_run=True)
+
+
+@app.command()
+def status(directory: Directory) -> None:
+    """Count a study's finished, failed and missing trials."""
+    from bakeoff.store.store import Store
+
+    store = Store.open(directory)
+    trials = store.plan()["trials"]
+    states = [store.record(trial["key"]).status if store.has(trial["key"]) else "missing" for trial in trials]
+    console.print(
+        f"{directory}: "
+        + ", ".join(f"{states.count(s)} {s}" for s in ("done", "diverged", "failed", "missing") if s in states)
+    )
+    for trial, state in zip(trials, states, strict=True):
+        if state in ("failed", "diverged"):
+            seed = "" if trial["seed"] is None else f"/seed {trial['seed']}"
+            console.print(
+                f"  {state}: {trial['task']}/{trial['method']}{seed}: {store.record(trial['key']).reason}", markup=False
+            )
+
+
+@app.command()
+def report(
+    directory: Directory,
+    format_: Annotated[str, typer.Option("--format", help="Which files, of html, md, json, csv.")] = "html,md,json,csv",
+) -> None:
+    """Write a study's report anew from what is stored, and show its table. Needs no torch."""
+    from bakeoff.report import write
+    from bakeoff.store.store import Store
+
+    store = Store.open(directory)
+    paths = write(store, tuple(format_.split(",")))
+    _table(store.directory)
+    for path in paths:
+        console.print(f"wrote {path}", highlight=False)
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies")]) -> None:
+    """Name the methods, tasks or built-in studies there are."""
+    from bakeoff.study import registry
+    from bakeoff.study.load import builtin_names
+
+    if what not in ("methods", "tasks", "studies"):
+        raise InputError("list", f"unknown '{what}'", suggest(what, ("methods", "tasks", "studies")))
+    if what == "studies":
+        for name in builtin_names():
+            console.print(name)
+        return
+    table = Table("name", "what it is", box=None, pad_edge=False)
+    for name in registry.names("methods" if what == "methods" else "tasks"):
+        table.add_row(name, registry.find("methods" if what == "methods" else "tasks", name, name).summary)
+    console.print(table)
+
+
+def _run(
+    name: str, out: Path | None, settings: Sequence[str] | None, limit: int | None,
+    engine: str = "auto", executor: str = "inline", group_size: int | None = None, dry_run: bool = False,
+) -> None:  # fmt: skip
+    from bakeoff.study.load import load
+
+    study = load(name, settings or (), limit)
+    _quiet_libraries()
+    from bakeoff.run import plan as planning
+    from bakeoff.run.run import run as run_study
+
+    made = planning.make(study, group_size)
+    if dry_run:
+        _show_plan(made)
+        return
+    from bakeoff.run.watch import Watch
+
+    with Watch(console) as watch:
+        outcome = run_study(
+            study, out, engine=engine, executor=executor, group_size=group_size, plan=made, progress=watch
+        )
+    _close(study, outcome)
+
+
+def _close(study: Study, outcome: Outcome) -> None:
+    _table(outcome.store.directory)
+    trained = f"{outcome.ran} trials run" if outcome.ran else "nothing left to run"
+    kept = f", {outcome.kept} kept from before" if outcome.kept else ""
+    console.print(f"{study.study}: {trained}{kept}. Read {outcome.store.directory / 'report.html'}", highlight=False)
+    for record in outcome.failed:
+        console.print(f"failed: {record.trial.label()}: {record.reason}", markup=False, highlight=False)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _table(directory: Path) -> None:
+    import bakeoff
+    from bakeoff.report.terminal import table
+
+    console.print(table(bakeoff.open(directory)))
+
+
+def _show_plan(made: Plan) -> None:
+    trials, groups = made.trials, made.groups
+    console.print(
+        f"{made.study.study}: {len(trials)} trials in {len(groups)} groups of up to {made.group_size} on {made.device}"
+    )
+    for name, found in made.examples.items():
+        tested = ", ".join(f"{len(rows)} of {benchmark}" for benchmark, rows in found.benchmarks.items())
+        console.print(f"  {name}: trained on {len(found.train)}, tested on {tested}")
+    table = Table("model", "method", "trainable", "of all", "trials", box=None, pad_edge=False)
+    for (model, method), count in made.parameters.items():
+        own = [t for t in trials if (t.model, t.method) == (model, method)]
+        total = made.backbones[model].parameters() + (0 if _solo(made, method) else count)
+        table.add_row(model, method, f"{count:,}", f"{100 * count / total:.4f} %", str(len(own)))
+    console.print(table)
+
+
+def _solo(made: Plan, method: str) -> bool:
+    """Whether the method trains the base's own weights, so that it adds none."""
+    from bakeoff.study import registry
+
+    return registry.find("methods", made.study.methods[method].use, method).solo
+
+
+def _quiet_libraries() -> None:
+    """Silence what Hugging Face's libraries print about themselves."""
+    warnings.filterwarnings("ignore", module=r"(transformers|peft|huggingface_hub|torch)\b.*")
+    from huggingface_hub.utils import disable_progress_bars
+    from transformers.utils import logging
+
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

@@ -1,0 +1,36 @@
+"""Example: one item of a task as chat messages, with what its grader needs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from bakeoff.study.spec import Frozen
+
+
+class Message(Frozen):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Example(Frozen):
+    """One item: messages that end with the assistant's reference answer.
+
+    `choices` are the labels scored in a `choose` task; `reference` holds what the grader needs (gold answer, tests).
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    choices: tuple[str, ...] = ()
+    reference: dict[str, Any] = {}
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The messages before the assistant's last."""
+        return self.messages[:-1]
+
+    @property
+    def answer(self) -> str:
+        """The assistant's last message."""
+        return self.messages[-1].content

@@ -1,0 +1,1 @@
+"""Is it right: answers found in text and judged, labels counted, code run against its tests."""

@@ -1,0 +1,140 @@
+"""Results as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from bakeoff.analysis import words
+from bakeoff.analysis.result import Cell, Comparison, Results
+from bakeoff.report import tables
+from bakeoff.report.tables import Section
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$@:]|^[-.\d])")
+
+
+def render(results: Results) -> str:
+    """The whole report; every text that a model, a file or a failure produced is escaped."""
+    found = tables.sections(results)
+    lines = [f"# {escape(results.study)}", ""]
+    lines += [
+        f"- **{escape(section.verdict.headline)}** {escape(section.verdict.evidence)}".rstrip() for section in found
+    ]
+    lines += ["", "## What to doubt", ""]
+    lines += [f"- {escape(doubt.kind)}: {escape(doubt.text)}" for doubt in results.doubts] or ["- Nothing was noticed."]
+    lines += ["", f"{tables.intervals_explained(results)} {tables.times_explained(results)}", ""]
+    for section in found:
+        lines += [f"## {escape(section.title)}", "", *_scores(section), ""]
+        for metric, cells in section.others.items():
+            lines += [f"Also {escape(metric)}:", "", *_others(cells), ""]
+        if section.comparisons:
+            lines += [*_differences(section), ""]
+    lines += ["## Provenance", "", *_provenance(results), ""]
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    """One line of text that Markdown shows as it is: no markup, no HTML, no mention, no link."""
+    flat = " ".join(tables.inert(text).split("\n")).replace("\t", " ")
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", flat)
+
+
+def _scores(section: Section) -> list[str]:
+    unit = ", %" if section.percent else ""
+    head = [
+        "method",
+        f"{section.verdict.metric}{unit}",
+        "95 % interval",
+        "per seed",
+        "seed SD",
+        "runs",
+        "items",
+        "trainable parameters",
+        "of all, adapter included",
+        "training time",
+        "adapter",
+        "status",
+    ]
+    return _grid([escape(name) for name in head], [_score_row(section, cell) for cell in section.cells], "lrrrrrrrrrrl")
+
+
+def _score_row(section: Section, cell: Cell) -> list[str]:
+    mark = tables.mark(section, cell)
+    name = escape(cell.method)
+    dagger = " \N{DAGGER}" if cell.scope == "this checkpoint only" and cell.mean is not None else ""
+    return [
+        f"**{name}** (best)" if mark == "best" else f"**{name}**" if mark == "top" else name,
+        words.number(cell.mean, cell.percent),
+        words.interval(cell.ci_low, cell.ci_high, cell.percent) + dagger if cell.mean is not None else "",
+        " ".join(words.number(score, cell.percent) for score in cell.per_seed) if cell.trained else "",
+        words.number(cell.seed_sd, cell.percent) if cell.seed_sd is not None else "",
+        tables.runs(cell),
+        f"{cell.n_items:,}",
+        tables.whole(cell.trainable_params),
+        tables.share(cell.trainable_percent),
+        tables.duration(cell.train_seconds) if cell.trained else "",
+        tables.size(cell.adapter_bytes) if cell.trained else "",
+        tables.status(cell),
+    ]
+
+
+def _others(cells: Sequence[Cell]) -> list[str]:
+    rows = [
+        [
+            escape(cell.method),
+            words.score(cell.mean, cell.percent),
+            words.interval(cell.ci_low, cell.ci_high, cell.percent),
+        ]
+        for cell in cells
+    ]
+    return _grid(["method", "mean", "95 % interval"], rows, "lrr")
+
+
+def _differences(section: Section) -> list[str]:
+    unit = ", points" if section.percent else ""
+    head = [
+        "a",
+        "b",
+        f"a \N{MINUS SIGN} b{unit}",
+        "95 % interval",
+        "p",
+        f"p (Holm, {section.verdict.family})",
+        "test",
+        "verdict",
+    ]
+    return _grid(head, [_difference_row(pair) for pair in section.comparisons], "llrrrrll")
+
+
+def _difference_row(pair: Comparison) -> list[str]:
+    return [
+        escape(pair.a),
+        escape(pair.b),
+        words.signed(pair.difference, pair.percent),
+        words.interval(pair.ci_low, pair.ci_high, pair.percent),
+        escape(words.p_value(pair.p)),
+        escape(words.p_value(pair.p_holm)),
+        pair.test,
+        tables.decision(pair, escape),
+    ]
+
+
+def _provenance(results: Results) -> list[str]:
+    lines = [f"- {label}: {escape(text)}" for label, text in tables.how_it_ran(results)]
+    rows = [
+        [
+            escape(run.model),
+            escape(run.task),
+            escape(run.method),
+            "" if run.seed is None else str(run.seed),
+            run.status,
+            f"`{run.key[:12]}`",
+        ]
+        for run in results.trials
+    ]
+    return [*lines, "", *_grid(["model", "task", "method", "seed", "status", "key"], rows, "lllrll")]
+
+
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> list[str]:
+    rule = ["---:" if side == "r" else "---" for side in sides]
+    return ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]

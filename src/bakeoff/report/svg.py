@@ -1,0 +1,188 @@
+"""Small inline figures. Places along a figure are percentages, so that a strip fits its column at any width.
+
+Every function returns `Markup` made of numbers and fixed class names; the text in it is escaped. Colours are the page's
+(`--m0` is untrained, `--m1` ... the methods in study order).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+from bakeoff.analysis import words
+from bakeoff.analysis.result import Cell, Comparison, Curve
+
+COLOURS = 8
+_MARGIN = 4.0  # percent of the width left free on either side
+
+
+class Scale(NamedTuple):
+    """An axis: its ends and its ticks, in the unit of the scores."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def place(self, x: float) -> float:
+        """Where x lies, in percent of the figure's width."""
+        within = min(max((x - self.low) / (self.high - self.low), 0.0), 1.0)
+        return _MARGIN + (100 - 2 * _MARGIN) * within
+
+
+def scale(values: Iterable[float | None], most: int = 5, floor: float | None = None) -> Scale:
+    """An axis over the finite values with about `most` ticks; they lie 1, 2, 2.5 or 5 times a power of ten apart."""
+    known = [x for x in values if x is not None and math.isfinite(x)]
+    if floor is not None:
+        known.append(floor)
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    if high - low < 1e-9:
+        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return Scale(low, high, tuple(i * step for i in range(first, last + 1)))
+
+
+def colour(method: str, order: Sequence[str], untrained: Iterable[str]) -> str:
+    """The class that colours a method, the same on the whole page: `m0` untrained, `m1` ... `m8` in study order."""
+    if method in set(untrained):
+        return "m0"
+    trained = [name for name in order if name not in set(untrained)]
+    return f"m{trained.index(method) % COLOURS + 1}"
+
+
+def axis(on: Scale, percent: bool, sign: bool = False) -> Markup:
+    """The tick labels that stand above a column of strips, with no more decimals than the steps need."""
+    places = _places(on, 100 if percent else 1)
+
+    def label(tick: float) -> str:
+        return ("+" if sign and tick > 1e-9 else "") + words.number(tick, percent, places)
+
+    return _strip("axis", 16, "", [_text(on.place(tick), 12, label(tick)) for tick in on.ticks])
+
+
+def dots(cell: Cell, on: Scale, shade: str) -> Markup:
+    """A method's mean (disc), 95 % interval (line) and each run (small rings below)."""
+    parts, several = _grid(on, 28), len(cell.per_seed) > 1
+    y = 10 if several else 14
+    if cell.mean is None:
+        return _strip("strip", 28, f"{cell.method}: no result", parts)
+    if cell.ci_low is not None and cell.ci_high is not None:
+        parts.append(_line(on.place(cell.ci_low), on.place(cell.ci_high), y, "ci" if cell.trained else "ci thin"))
+    parts += [_dot(on.place(score), 21, 2.4, "run") for score in cell.per_seed if several]
+    parts.append(_dot(on.place(cell.mean), y, 4, "mean"))
+    told = f"{cell.method}: {words.score(cell.mean, cell.percent)}, 95 % interval "
+    told += words.interval(cell.ci_low, cell.ci_high, cell.percent)
+    if several:
+        told += "; runs " + ", ".join(words.number(score, cell.percent) for score in cell.per_seed)
+    return _strip(f"strip {shade}", 28, told, parts)
+
+
+def forest(pair: Comparison, on: Scale, shade: str) -> Markup:
+    """A difference (disc, hollow where not separated) with its 95 % interval, against a line at zero."""
+    parts = _grid(on, 22)
+    zero = on.place(0.0)
+    parts.append(Markup('<line class="zero" x1="{0}%" x2="{0}%" y1="0" y2="22"/>').format(_n(zero)))
+    if pair.difference is None:
+        return _strip("strip", 22, f"{pair.a} and {pair.b}: no difference known", parts)
+    if pair.ci_low is not None and pair.ci_high is not None:
+        parts.append(_line(on.place(pair.ci_low), on.place(pair.ci_high), 11, "ci"))
+    parts.append(
+        _dot(on.place(pair.difference), 11, 4.4, "mean" if pair.verdict in ("a better", "b better") else "open")
+    )
+    told = f"{pair.a} minus {pair.b}: {words.signed(pair.difference, pair.percent)}, 95 % interval "
+    return _strip(f"strip {shade}", 22, told + words.interval(pair.ci_low, pair.ci_high, pair.percent), parts)
+
+
+def curves(lines: Sequence[tuple[Curve, str]], height: int = 220) -> Markup:
+    """Training loss over steps: a line per method, its mean over runs, in a band from the lowest to the highest run."""
+    x = scale([step for curve, _ in lines for step in (curve.step[0], curve.step[-1])], floor=0.0)
+    y = scale([v for curve, _ in lines for v in (*curve.low, *curve.high)], most=4)
+
+    def across(step: float) -> float:
+        return 100 * (step - x.low) / (x.high - x.low)
+
+    def down(loss: float) -> float:
+        return 100 - 100 * (loss - y.low) / (y.high - y.low)
+
+    def path(points: Iterable[tuple[float, float]]) -> str:
+        return "M" + "L".join(f"{_n(across(step))} {_n(down(loss))}" for step, loss in points)
+
+    inner = [Markup('<line class="tick" x1="0" x2="100" y1="{0}" y2="{0}"/>').format(_n(down(t))) for t in y.ticks]
+    for curve, shade in lines:
+        if curve.runs > 1:
+            band = path(
+                [*zip(curve.step, curve.high, strict=True), *reversed([*zip(curve.step, curve.low, strict=True)])]
+            )
+            inner.append(Markup('<path class="band {}" d="{}Z"/>').format(shade, band))
+    for curve, shade in lines:
+        inner.append(
+            Markup('<path class="curve {}" d="{}"/>').format(shade, path(zip(curve.step, curve.mean, strict=True)))
+        )
+    told = "training loss by step: " + ", ".join(f"{curve.method} ends at {curve.mean[-1]:.3f}" for curve, _ in lines)
+    places = _places(y)
+    left = Markup("").join(
+        Markup('<text x="34" y="{}" text-anchor="end">{}</text>').format(
+            _n(8 + (height - 16) * down(t) / 100 + 4), f"{t:.{places}f}"
+        )
+        for t in y.ticks
+    )
+    below = Markup("").join(
+        Markup('<text x="{}%" y="12" text-anchor="{}">{}</text>').format(
+            _n(across(t)), "start" if across(t) < 3 else "end" if across(t) > 97 else "middle", f"{t:,.0f}"
+        )
+        for t in x.ticks
+    )
+    return Markup(
+        '<div class="plot"><svg class="axis-y" width="38" height="{h}" aria-hidden="true">{left}</svg>'
+        '<svg class="plane" width="100%" height="{h}" viewBox="0 -{pad} 100 {all}" preserveAspectRatio="none" '
+        'role="img" aria-label="{told}">{inner}</svg>'
+        '<svg class="axis-x" width="100%" height="16" aria-hidden="true">{below}</svg></div>'
+    ).format(
+        h=height, left=left, told=told, inner=Markup("").join(inner), below=below,
+        pad=_n(100 * 8 / (height - 16)), all=_n(100 * height / (height - 16)),
+    )  # fmt: skip
+
+
+# --- inside ---
+
+
+def _strip(classes: str, height: int, told: str, parts: Iterable[Markup]) -> Markup:
+    says = Markup('role="img" aria-label="{}"').format(told) if told else Markup('aria-hidden="true"')
+    title = Markup("<title>{}</title>").format(told) if told else Markup("")
+    return Markup('<svg class="{}" width="100%" height="{}" {}>{}{}</svg>').format(
+        classes, height, says, title, Markup("").join(parts)
+    )
+
+
+def _grid(on: Scale, height: int) -> list[Markup]:
+    return [
+        Markup('<line class="tick" x1="{0}%" x2="{0}%" y1="0" y2="{1}"/>').format(_n(on.place(t)), height)
+        for t in on.ticks
+    ]
+
+
+def _line(start: float, end: float, y: float, classes: str) -> Markup:
+    return Markup('<line class="{}" x1="{}%" x2="{}%" y1="{y}" y2="{y}"/>').format(classes, _n(start), _n(end), y=_n(y))
+
+
+def _dot(x: float, y: float, radius: float, classes: str) -> Markup:
+    return Markup('<circle class="{}" cx="{}%" cy="{}" r="{}"/>').format(classes, _n(x), _n(y), _n(radius))
+
+
+def _text(x: float, y: float, text: str) -> Markup:
+    return Markup('<text x="{}%" y="{}" text-anchor="middle">{}</text>').format(_n(x), _n(y), escape(text))
+
+
+def _places(on: Scale, times: float = 1.0) -> int:
+    """How many decimals tell the ticks apart without rounding them."""
+    step = (on.ticks[1] - on.ticks[0]) * times if len(on.ticks) > 1 else 0.01
+    return next((d for d in range(6) if abs(round(step, d) - step) < 1e-6 * step), 6)
+
+
+def _n(x: float) -> str:
+    return f"{x:.2f}".rstrip("0").rstrip(".")

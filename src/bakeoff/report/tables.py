@@ -1,0 +1,203 @@
+"""What every format shares: results grouped by benchmark, quantities as text, and text made inert."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bakeoff.analysis import words
+from bakeoff.analysis.result import Cell, Comparison, Results, Shown, Verdict
+
+
+@dataclass(frozen=True)
+class Section:
+    """One benchmark of one model: its headline cells, those of its other metrics, comparisons, verdict, samples."""
+
+    title: str
+    anchor: str
+    verdict: Verdict
+    cells: tuple[Cell, ...]
+    others: dict[str, tuple[Cell, ...]]
+    comparisons: tuple[Comparison, ...]
+    samples: tuple[Shown, ...]
+
+    @property
+    def percent(self) -> bool:
+        """Whether its headline scores are fractions, shown as percentages."""
+        return all(cell.percent for cell in self.cells)
+
+    @property
+    def draws(self) -> int:
+        """Completions per item."""
+        return max(cell.draws for cell in self.cells)
+
+
+def sections(results: Results) -> list[Section]:
+    """Every benchmark in study order."""
+    models = len({cell.model for cell in results.cells})
+    found: list[Section] = []
+    for i, verdict in enumerate(results.verdicts):
+        place = (verdict.model, verdict.task, verdict.benchmark)
+        cells = [c for c in results.cells if (c.model, c.task, c.benchmark) == place]
+        metrics = dict.fromkeys(c.metric for c in cells if c.metric != verdict.metric)
+        name = verdict.benchmark if verdict.benchmark == verdict.task else f"{verdict.task} ({verdict.benchmark})"
+        found.append(
+            Section(
+                title=f"{verdict.model}, {name}" if models > 1 else name,
+                anchor=f"benchmark-{i + 1}",
+                verdict=verdict,
+                cells=tuple(c for c in cells if c.metric == verdict.metric),
+                others={metric: tuple(c for c in cells if c.metric == metric) for metric in metrics},
+                comparisons=tuple(c for c in results.comparisons if (c.model, c.task, c.benchmark) == place),
+                samples=tuple(s for s in results.samples if (s.model, s.task, s.benchmark) == place),
+            )
+        )
+    return found
+
+
+def mark(section: Section, cell: Cell) -> str:
+    """`best` for a winner alone, `top` for a method not separable from the best, else nothing."""
+    if cell.method == section.verdict.winner:
+        return "best"
+    return "top" if cell.method in section.verdict.winner_set else ""
+
+
+def runs(cell: Cell) -> str:
+    """How many runs a cell's mean is of: `3`, `2 of 3`."""
+    kept = len(cell.per_seed)
+    return str(kept) if kept == cell.planned_runs else f"{kept} of {cell.planned_runs}"
+
+
+def whole(x: int | None) -> str:
+    """`294,912`, or `n/a`."""
+    return "n/a" if x is None else f"{x:,}"
+
+
+def share(percent: float | None) -> str:
+    """A percentage that may be small, to three decimals: `0.237 %`, `< 0.001 %`; `0 %` and `100 %` are exact."""
+    if percent is None:
+        return "n/a"
+    if percent in (0, 100):
+        return f"{percent:.0f}{words.THIN}%"
+    return f"<{words.THIN}0.001{words.THIN}%" if percent < 0.001 else f"{percent:.3f}{words.THIN}%"
+
+
+def duration(seconds: float | None) -> str:
+    """`0.84 s`, `12.3 s`, `4 min 10 s`, `2 h 05 min`."""
+    if seconds is None:
+        return "n/a"
+    space = words.THIN
+    if seconds < 1:
+        return f"{seconds:.2f}{space}s"
+    if seconds < 100:
+        return f"{seconds:.1f}{space}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{space}min{space}{rest:02d}{space}s"
+    return f"{minutes // 60}{space}h{space}{minutes % 60:02d}{space}min"
+
+
+def size(number: int | None) -> str:
+    """Bytes in decimal units: `0 B`, `812 B`, `1.2 MB`."""
+    if number is None:
+        return "n/a"
+    amount = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f}{words.THIN}{unit}" if unit == "B" else f"{amount:.1f}{words.THIN}{unit}"
+        amount /= 1000
+    raise AssertionError
+
+
+def rate(tokens_per_second: float | None) -> str:
+    """Tokens per second, whole."""
+    return "n/a" if tokens_per_second is None else f"{tokens_per_second:,.0f}"
+
+
+def status(cell: Cell) -> str:
+    """A cell's status, with how much of it there is."""
+    if cell.status == "incomplete":
+        return f"incomplete, {len(cell.per_seed)} of {cell.planned_runs} runs"
+    return cell.status
+
+
+def decision(pair: Comparison, escape: Callable[[str], str] = str) -> str:
+    """A comparison's verdict with the better method by name."""
+    if pair.verdict in ("a better", "b better"):
+        return f"{escape(pair.a if pair.verdict == 'a better' else pair.b)} better"
+    return pair.verdict
+
+
+def how_it_ran(results: Results) -> list[tuple[str, str]]:
+    """Provenance as label and text, in the order a reader asks for it; what is unknown is left out."""
+    how = results.provenance
+
+    def joined(name: str) -> str:
+        return ", ".join(str(one) for one in how.get(name) or [])
+
+    started = [how.get("first_started"), how.get("last_started")]
+    versions = ", ".join(f"{name} {'/'.join(found)}" for name, found in (how.get("versions") or {}).items())
+    rows = [
+        ("bakeoff", str(how.get("bakeoff") or "")),
+        ("trials", f"{how.get('trials_stored')} of {how.get('trials_planned')} stored"),
+        ("engine", joined("engines")),
+        ("executor", joined("executors")),
+        ("group size", joined("group_sizes")),
+        ("device", joined("devices")),
+        ("threads", joined("threads")),
+        ("weights held in", joined("dtypes")),
+        ("platform", joined("platforms")),
+        ("versions", versions),
+        ("model weights (sha256)", joined("weights")),
+        ("dataset (sha256)", joined("datasets")),
+        ("trials started", " to ".join(dict.fromkeys(str(one) for one in started if one))),
+    ]
+    return [(label, text) for label, text in rows if text]
+
+
+def costs(results: Results) -> list[list[Cell]]:
+    """The trained cells of each model and task, once per method: costs do not depend on the benchmark."""
+    groups: dict[tuple[str, str], dict[str, Cell]] = {}
+    for cell in results.cells:
+        if cell.trained:
+            groups.setdefault((cell.model, cell.task), {}).setdefault(cell.method, cell)
+    return [list(group.values()) for group in groups.values()]
+
+
+def intervals_explained(results: Results) -> str:
+    """One sentence on what the intervals are, true of these results."""
+    scopes = {cell.scope for cell in results.cells if cell.mean is not None}
+    both = (
+        "A 95\N{NO-BREAK SPACE}% interval of a mean covers what another draw of test items and another set of training "
+        "runs could have given (two-way variance, run-to-run variance pooled over the trained methods of a task)"
+    )
+    one = "covers another draw of test items only, for this very checkpoint"
+    if scopes == {"runs and items"}:
+        return both + "."
+    if scopes == {"this checkpoint only"}:
+        return f"A 95\N{NO-BREAK SPACE}% interval {one}."
+    return f"{both}; one marked \N{DAGGER} (untrained, or one run) {one}."
+
+
+def times_explained(results: Results) -> str:
+    """What training seconds are, where trials shared a pass."""
+    lanes = sorted({cell.lanes for cell in results.cells if cell.lanes > 1})
+    if not lanes:
+        return "Training time is the mean over runs."
+    most = f"{lanes[-1]}" if len(lanes) == 1 else f"{lanes[0]} to {lanes[-1]}"
+    return f"Training time is the mean over runs, each an equal share of a pass in which {most} lanes trained together."
+
+
+def inert(text: str) -> str:
+    """Text with control characters and direction overrides spelled out, so that no terminal or page obeys them."""
+    return "".join(_spelled(character) for character in text)
+
+
+def _spelled(character: str) -> str:
+    if character in "\n\t":
+        return character
+    kind = unicodedata.category(character)
+    if kind in ("Cc", "Cs") or (kind == "Cf" and character not in "\u200c\u200d\u00ad"):
+        return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+    return character

@@ -1,0 +1,57 @@
+"""Writing a report: results.json, results.csv, report.md and report.html beside the trials they come from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bakeoff.analysis.result import Cell, Results
+from bakeoff.analysis.table import results
+from bakeoff.errors import InputError, suggest
+from bakeoff.report import html, markdown
+from bakeoff.store.store import Store
+
+CSV_COLUMNS = (
+    "model", "task", "benchmark", "method", "metric", "mean", "ci_low", "ci_high", "scope", "seed_sd", "per_seed",
+    "seeds", "n_items", "trainable_params", "total_params", "trainable_percent", "adapter_bytes", "train_seconds",
+    "tokens_per_second", "peak_bytes", "status",
+)  # fmt: skip
+
+
+def write(store: Store, formats: Sequence[str] = ("html", "md", "json", "csv")) -> list[Path]:
+    """Compute a study's results and write them in each format; the paths written, in the order of `formats`."""
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError("--format", f"{name!r} is no report format", suggest(name, FORMATS))
+    found = results(store)
+    return [store.write(FORMATS[name][0], FORMATS[name][1](found)) for name in formats]
+
+
+def as_json(found: Results) -> str:
+    """`results.json`: schema 1, full precision, no NaN."""
+    return json.dumps(found.published(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(found: Results) -> str:
+    """`results.csv`: one row per cell; lists are joined by spaces, what is unknown is empty."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(CSV_COLUMNS)
+    rows.writerows([_field(cell, name) for name in CSV_COLUMNS] for cell in found.cells)
+    return out.getvalue()
+
+
+def _field(cell: Cell, name: str) -> object:
+    value = getattr(cell, name)
+    return " ".join(repr(one) for one in value) if isinstance(value, tuple) else "" if value is None else value
+
+
+FORMATS: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "html": ("report.html", html.render),
+    "md": ("report.md", markdown.render),
+    "json": ("results.json", as_json),
+    "csv": ("results.csv", as_csv),
+}

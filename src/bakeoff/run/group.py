@@ -1,0 +1,299 @@
+"""One group of trials: attach, train, answer, grade, store."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+import bakeoff
+from bakeoff.data.messages import Encoded, encode_training
+from bakeoff.engine import evaluate, prove, reference
+from bakeoff.engine import train as training
+from bakeoff.engine.evaluate import Questions, graded, questions
+from bakeoff.engine.lanes import Lanes
+from bakeoff.engine.randomness import generator
+from bakeoff.engine.train import Learner
+from bakeoff.errors import BakeoffError, TrialError
+from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.models.backbone import Backbone
+from bakeoff.run.plan import Plan, context_for, method_of
+from bakeoff.run.progress import Progress
+from bakeoff.store.record import Benchmark, Cost, Provenance, Record, Sample
+from bakeoff.store.store import Store
+from bakeoff.study.spec import Trial
+from bakeoff.tasks.task import Completion
+
+
+@dataclass
+class Workplace:
+    """What groups share within a process: the loaded model and the encoded examples."""
+
+    plan: Plan
+    store: Store
+    engine: str
+    executor: str
+    progress: Progress
+    _backbone: Backbone | None = None
+    _doubt: str = ""
+    _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+
+    def backbone(self, name: str) -> Backbone:
+        """The model with its weights; one is held at a time."""
+        if self._backbone is None or self._backbone.name != name:
+            self._backbone = Backbone.load(self.plan.study.models[name], self.plan.device, name)
+            self._doubt = prove.doubt(self._backbone)
+            if self._doubt and self.engine == "auto":
+                self.progress.note(f"{name}: {self._doubt}, so the reference engine serves it")
+        return self._backbone
+
+    def engine_for(self, backbone: Backbone) -> str:
+        """`lanes` where they are proven equal on this model, else `reference`; TrialError where that is not allowed."""
+        if self.engine == "lanes" and self._doubt:
+            raise TrialError(f"--engine lanes cannot serve {backbone.name}: {self._doubt}")
+        return "reference" if self.engine == "reference" or self._doubt else "lanes"
+
+    def training_examples(self, trial: Trial, backbone: Backbone, context: int) -> tuple[Encoded, ...]:
+        def encode() -> tuple[Encoded, ...]:
+            rows = self.plan.examples[trial.task].train
+            return tuple(encode_training(backbone.tokenizer, row, context) for row in rows)
+
+        return self._once((backbone.name, trial.task, context), encode)
+
+    def questions(self, trial: Trial, backbone: Backbone, context: int) -> list[Questions]:
+        task, found = self.plan.tasks[trial.task], self.plan.examples[trial.task]
+
+        def encode() -> list[Questions]:
+            how = trial.task_spec.decoding
+            return [
+                questions(task, name, rows, how, backbone.tokenizer, context) for name, rows in found.benchmarks.items()
+            ]
+
+        return self._once((backbone.name, f"{trial.task}?", context), encode)
+
+    def _once(self, key: tuple[str, str, int], make: Callable[[], Any]) -> Any:
+        if key not in self._encoded:
+            self._encoded = {k: v for k, v in self._encoded.items() if k[0] == key[0]}
+            self._encoded[key] = make()
+        return self._encoded[key]
+
+
+def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Record]:
+    """Run one group and store its trials; what fails is recorded with its reason, what is stored stays."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    about = _About(place, number, len(trials), started)
+    try:
+        records = _carry_out(place, about, trials)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except Exception as error:  # the one place where a trial's failure becomes its record
+        records = [about.failed(trial, error) for trial in trials if not place.store.has(trial.key())]
+        for trial, record in zip(trials, records, strict=False):
+            place.store.stage(record.key)
+            place.store.commit(trial, record, [], [])
+    for record in records:
+        place.progress.trial(record)
+    return records
+
+
+def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list[Record]:
+    backbone = place.backbone(trials[0].model)
+    about.engine = place.engine_for(backbone)
+    place.progress.group(trials, about.engine)
+    methods = [method_of(trial) for trial in trials]
+    adapters = [
+        method.attach(backbone, generator(trial.seed, "init")) for method, trial in zip(methods, trials, strict=True)
+    ]
+    try:
+        context = context_for(backbone, methods[0].virtual_tokens())
+        work = _lanes_engine if about.engine == "lanes" else _reference_engine
+        outcomes = work(place, backbone, trials, adapters, context)
+        return [
+            _stored(place, about, backbone, *each) for each in zip(trials, methods, adapters, outcomes, strict=True)
+        ]
+    finally:
+        for adapter in adapters:
+            adapter.release()
+
+
+@dataclass
+class _Outcome:
+    learner: Learner | None
+    samples: list[Sample]
+    benchmarks: dict[str, Benchmark]
+    train_seconds: float
+    eval_seconds: float
+    peak_bytes: int | None
+
+
+def _lanes_engine(
+    place: Workplace, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter], context: int
+) -> list[_Outcome]:
+    lanes = Lanes(backbone, adapters)
+    learners = _learners(place, backbone, trials, adapters, context)
+    _reset_peak(backbone)
+    seconds = training.train(lanes, [one for one in learners if one], place.progress.step) if any(learners) else 0.0
+    alive = [i for i, one in enumerate(learners) if one is None or not one.diverged]
+    asked = place.questions(trials[0], backbone, context)
+    started = time.perf_counter()
+    answers: list[list[Any]] = []
+    for ask in asked if alive else []:
+        place.progress.evaluating(ask.benchmark)
+        for adapter in adapters:
+            adapter.eval()
+        answers.append(evaluate.answer(lanes.subset(alive), ask, [trials[i].key() for i in alive]))
+    answering = (time.perf_counter() - started) / max(1, len(alive))
+    outcomes = []
+    for i, learner in enumerate(learners):
+        own = [found[alive.index(i)] for found in answers] if i in alive else []
+        outcomes.append(_outcome(asked, own, learner, seconds / len(trials), answering, _peak(backbone)))
+    return outcomes
+
+
+def _reference_engine(
+    place: Workplace, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter], context: int
+) -> list[_Outcome]:
+    outcomes = []
+    asked = place.questions(trials[0], backbone, context)
+    for trial, adapter in zip(trials, adapters, strict=True):
+        model = reference.Reference(backbone, adapter)
+        (learner,) = _learners(place, backbone, [trial], [model], context)
+        _reset_peak(backbone)
+        seconds = reference.train(learner, place.progress.step) if learner else 0.0
+        model.eval()
+        model.collect()
+        started = time.perf_counter()
+        answers = []
+        for ask in asked if not (learner and learner.diverged) else []:
+            place.progress.evaluating(ask.benchmark)
+            answers.append(reference.answer(model, ask, trial.key()))
+        outcomes.append(_outcome(asked, answers, learner, seconds, time.perf_counter() - started, _peak(backbone)))
+    return outcomes
+
+
+def _learners(
+    place: Workplace, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter], context: int
+) -> list[Learner | None]:
+    return [
+        Learner(str(trial.seed), adapter, place.training_examples(trial, backbone, context), trial.training, trial.seed)
+        if trial.training is not None and trial.seed is not None
+        else None
+        for trial, adapter in zip(trials, adapters, strict=True)
+    ]
+
+
+def _outcome(
+    asked: Sequence[Questions], answers: Sequence[list[list[Completion]]], learner: Learner | None,
+    train_seconds: float, eval_seconds: float, peak: int | None,
+) -> _Outcome:  # fmt: skip
+    samples: list[Sample] = []
+    benchmarks: dict[str, Benchmark] = {}
+    for ask, own in zip(asked, answers, strict=False):
+        found = graded(ask, own)
+        samples += found
+        benchmarks[ask.benchmark] = _benchmark(ask, found)
+    return _Outcome(learner, samples, benchmarks, train_seconds, eval_seconds, peak)
+
+
+def _benchmark(ask: Questions, samples: Sequence[Sample]) -> Benchmark:
+    """Means over items by metric (an item's score is the mean over its draws, all equally many), and counts."""
+    metrics = {name: sum(sample.scores[name] for sample in samples) / len(samples) for name in ask.task.metrics}
+    counts = {
+        "prompts_cut": ask.cut,
+        "unparsable": sum(bool(sample.detail.get("unparsable")) for sample in samples),
+        "truncated": sum(bool(sample.detail.get("truncated")) for sample in samples),
+    }
+    return Benchmark(metrics=metrics, n_items=len(ask.examples), counts=counts)
+
+
+def _stored(
+    place: Workplace, about: _About, backbone: Backbone, trial: Trial, method: Any, adapter: Adapter, out: _Outcome
+) -> Record:
+    """Check the adapter's count, save it, and commit the trial; a trial that was stored before is left as it is."""
+    learner, key = out.learner, trial.key()
+    if place.store.has(key) and place.store.record(key).status != "failed":
+        return place.store.record(key)
+    trainable = sum(p.numel() for p in adapter.parameters()) if method.trains else 0
+    declared = method.parameters(backbone)
+    if trainable != declared:
+        raise BakeoffError(
+            f"{trial.label()}: {trainable} trainable numbers, but {method.use}'s formula says {declared}"
+        )
+    folder = place.store.stage(key)
+    if method.trains:
+        adapter.save(folder / "adapter")
+    added = 0 if method.solo else trainable
+    record = Record(
+        key=key,
+        trial=trial,
+        status="diverged" if learner and learner.diverged else "done",
+        reason=learner.diverged if learner else "",
+        benchmarks=out.benchmarks,
+        trainable_params=trainable,
+        total_params=backbone.parameters() + added,
+        cost=Cost(
+            train_seconds=out.train_seconds,
+            eval_seconds=out.eval_seconds,
+            train_tokens=learner.tokens if learner else 0,
+            train_steps=len(learner.curve) if learner else 0,
+            lanes=about.size if about.engine == "lanes" else 1,
+            adapter_bytes=sum(file.stat().st_size for file in folder.rglob("*.safetensors")),
+            peak_bytes=out.peak_bytes,
+        ),
+        provenance=about.provenance,
+    )
+    place.store.commit(trial, record, out.samples, learner.curve if learner else [])
+    return record
+
+
+@dataclass
+class _About:
+    """The provenance of one group."""
+
+    place: Workplace
+    number: int
+    size: int
+    started: str
+    engine: str = "none"
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        device = self.place.plan.device
+        return Provenance(
+            engine=self.engine,
+            executor=self.place.executor,
+            group=self.number,
+            group_size=self.size,
+            device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            threads=torch.get_num_threads(),
+            platform=platform.platform(),
+            versions={
+                "bakeoff": bakeoff.__version__,
+                "python": sys.version.split()[0],
+                **{name: version(name) for name in ("torch", "transformers", "peft")},
+            },
+            started=self.started,
+        )
+
+    def failed(self, trial: Trial, error: Exception) -> Record:
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, BakeoffError) else str(error)
+        return Record(
+            key=trial.key(), trial=trial, status="failed", reason=reason.split("\n")[0], provenance=self.provenance
+        )
+
+
+def _reset_peak(backbone: Backbone) -> None:
+    if backbone.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak(backbone: Backbone) -> int | None:
+    return torch.cuda.max_memory_allocated() if backbone.device.type == "cuda" else None

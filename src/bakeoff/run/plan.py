@@ -1,0 +1,173 @@
+"""The plan: every trial of a study, checked against its model and data, in groups that share passes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+
+import bakeoff
+from bakeoff.engine.train import total_steps
+from bakeoff.errors import InputError
+from bakeoff.methods.method import Method, build
+from bakeoff.models.backbone import Backbone, weights_hash
+from bakeoff.study import registry
+from bakeoff.study.expand import expand
+from bakeoff.study.spec import Study, Trial, canonical
+from bakeoff.tasks.task import Splits, Task, splits
+
+SMALL_MODEL = 16_000_000  # parameters; above it one lane fills a CPU (measured: docs/design.md)
+LANES = {"cpu": 3, "cuda": 16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done: trials in the study's order, in groups, and what they are made of."""
+
+    study: Study
+    trials: tuple[Trial, ...]
+    groups: tuple[tuple[Trial, ...], ...]
+    tasks: dict[str, Task]
+    examples: dict[str, Splits]
+    parameters: dict[tuple[str, str], int]  # (model, method) -> trainable numbers, by the method's formula
+    device: str
+    group_size: int
+    backbones: dict[str, Backbone]  # without weights
+
+    def as_json(self) -> str:
+        """plan.json: labels and keys of all trials, and their groups. A function of the study and the device kind."""
+        trials = [
+            {"key": t.key(), "model": t.model, "task": t.task, "method": t.method, "seed": t.seed} for t in self.trials
+        ]
+        tasks = {
+            name: {"kind": task.kind, "metrics": list(task.metrics), "benchmarks": list(self.examples[name].benchmarks)}
+            for name, task in self.tasks.items()
+        }
+        notes = {
+            "models": {name: model.path for name, model in self.study.models.items()},
+            "methods": {name: _told(spec.use, spec.config) for name, spec in self.study.methods.items()},
+            "tasks": {name: _amounts(task, self.examples[name]) for name, task in self.tasks.items()},
+            "training": {
+                name: spec.training.model_dump(mode="json")
+                for name, spec in self.study.methods.items()
+                if _kind(spec.use).trains
+            },
+        }
+        data = {
+            "schema": 1,
+            "study": self.study.study,
+            "bakeoff": bakeoff.__version__,
+            "tasks": tasks,
+            "trials": trials,
+            "groups": [[trial.key() for trial in group] for group in self.groups],
+            "device": self.device,
+            "group_size": self.group_size,
+            "notes": notes,
+        }
+        return json.dumps(data, indent=1) + "\n"
+
+
+def make(study: Study, group_size: int | None = None) -> Plan:
+    """Check everything that can be checked without weights, and lay out the work. InputError says what is wrong."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tasks = {name: registry.find("tasks", spec.use, f"tasks.{name}")() for name, spec in study.tasks.items()}
+    backbones = {name: Backbone.skeleton(spec, name) for name, spec in study.models.items()}
+    parameters = {
+        (m, name): _count(study, backbone, name) for m, backbone in backbones.items() for name in study.methods
+    }
+    examples = {name: splits(task, study.tasks[name], study.data) for name, task in tasks.items()}
+    weights = {name: weights_hash(spec, f"models.{name}.path") for name, spec in study.models.items()}
+    trials = expand(study, weights, {name: found.fingerprint for name, found in examples.items()})
+    _distinct(trials)
+    size = group_size or min(_lanes(device, backbone) for backbone in backbones.values())
+    groups = tuple(_grouped(trials, examples, size))
+    return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones)
+
+
+def method_of(trial: Trial) -> Method:
+    """The trial's method with its hyperparameters."""
+    return build(trial.method_use, trial.method_config)
+
+
+def context_for(backbone: Backbone, virtual_tokens: int) -> int:
+    """Tokens that text may take: the model's context less 64 kept for virtual tokens, the same for every method.
+
+    (A quarter of the context where that is less; a method's own number of virtual tokens where that is more.) So all
+    methods see the same text.
+    """
+    return backbone.context - max(min(64, backbone.context // 4), virtual_tokens)
+
+
+def _count(study: Study, backbone: Backbone, name: str) -> int:
+    spec = study.methods[name]
+    method = build(spec.use, spec.config)
+    try:
+        count = method.parameters(backbone)
+    except InputError as error:
+        raise InputError(f"methods.{name}.{error.where}", error.what, error.mend) from None
+    if method.virtual_tokens() * 2 > backbone.context:
+        where = f"methods.{name}.num_virtual_tokens"
+        raise InputError(
+            where,
+            f"{method.virtual_tokens()} leave no room for text in a context of {backbone.context}",
+            "give at most half of it",
+        )
+    return count
+
+
+def _distinct(trials: Iterable[Trial]) -> None:
+    labels: dict[str, str] = {}
+    for trial in trials:
+        key, label = trial.key(), f"{trial.model}/{trial.label()}"
+        if key in labels:
+            raise InputError(
+                "models", f"{labels[key]} and {label} are the same trial", "drop one of the models or tasks"
+            )
+        labels[key] = label
+
+
+def _lanes(device: str, backbone: Backbone) -> int:
+    return LANES[device] if device == "cuda" or backbone.parameters() <= SMALL_MODEL else 1
+
+
+def _grouped(trials: Iterable[Trial], examples: dict[str, Splits], size: int) -> Iterable[tuple[Trial, ...]]:
+    """Neighbours in the study's order that share model, task, method and number of steps, at most `size` together.
+
+    They differ in seed or in a rate, so that their adapters stack and each costs the same.
+    """
+
+    def alike(trial: Trial) -> str:
+        steps = total_steps(len(examples[trial.task].train), trial.training) if trial.training else 0
+        batch = (
+            trial.training.per_device_train_batch_size * trial.training.gradient_accumulation_steps
+            if trial.training
+            else 0
+        )
+        bf16 = bool(trial.training and trial.training.bf16)
+        return canonical([trial.model, trial.task, trial.method_use, trial.method_config, steps, batch, bf16])
+
+    for _, members in groupby(trials, key=alike):
+        group = list(members)
+        width = 1 if method_of(group[0]).solo else size
+        yield from (tuple(group[i : i + width]) for i in range(0, len(group), width))
+
+
+def _kind(use: str) -> type[Method]:
+    return registry.find("methods", use, use)
+
+
+def _told(use: str, config: dict[str, Any]) -> str:
+    """A method's hyperparameters for people: `lora: r 8, lora_alpha 16, ...`, or its parts."""
+    if "parts" in config:
+        return f"{use}: " + " + ".join(part["name"] for part in config["parts"])
+    shown = ", ".join(f"{key} {value}" for key, value in config.items() if value is not None)
+    return f"{use}: {shown}" if shown else use
+
+
+def _amounts(task: Task, found: Splits) -> str:
+    tested = ", ".join(f"{len(rows)} of {name}" for name, rows in found.benchmarks.items())
+    return f"{task.summary} Trained on {len(found.train)}, tested on {tested}.".strip()

@@ -1,0 +1,30 @@
+"""Progress: what a run tells whoever watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bakeoff.store.record import Record
+from bakeoff.study.spec import Trial
+
+
+class Progress:
+    """Says nothing; a front end overrides what it wants to show."""
+
+    def start(self, trials: int, stored: int) -> None:
+        """The run begins: so many trials in all, so many of them already stored."""
+
+    def group(self, trials: Sequence[Trial], engine: str) -> None:
+        """A group begins."""
+
+    def step(self, step: int, steps: int, losses: dict[str, float]) -> None:
+        """An optimiser step of the group is done; each lane's loss in nats."""
+
+    def evaluating(self, benchmark: str) -> None:
+        """The group's lanes answer a benchmark."""
+
+    def trial(self, record: Record) -> None:
+        """A trial is stored."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know, such as an engine that was chosen for a reason."""

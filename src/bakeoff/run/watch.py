@@ -1,0 +1,59 @@
+"""Watch: a run's progress as bars on a terminal; silent where nobody watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from bakeoff.run.progress import Progress
+from bakeoff.store.record import Record
+from bakeoff.study.spec import Trial
+
+
+class Watch(Progress):
+    """Two bars: trials of the study, with the time left, and steps of the group, with its mean loss."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self._bars = Bars(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._shown = 0.0
+
+    def __enter__(self) -> Watch:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, trials: int, stored: int) -> None:
+        self._trials = self._bars.add_task("trials", total=trials - stored, told=f"{stored} kept" if stored else "")
+        self._steps = self._bars.add_task("", total=None, told="", visible=False)
+
+    def group(self, trials: Sequence[Trial], engine: str) -> None:
+        first = trials[0]
+        seeds = ", ".join(str(t.seed) for t in trials if t.seed is not None)
+        name = f"{first.task} {first.method}" + (f" seeds {seeds}" if seeds else "")
+        self._bars.reset(self._steps, description=name, total=None, told="", visible=True)
+
+    def step(self, step: int, steps: int, losses: dict[str, float]) -> None:
+        if step == steps or time.monotonic() - self._shown > 0.1:
+            self._shown = time.monotonic()
+            mean = sum(losses.values()) / max(1, len(losses))
+            self._bars.update(self._steps, completed=step, total=steps, told=f"loss {mean:.3f}")
+
+    def evaluating(self, benchmark: str) -> None:
+        self._bars.update(self._steps, told=f"answering {benchmark}")
+
+    def trial(self, record: Record) -> None:
+        self._bars.advance(self._trials)
+
+    def note(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False)

@@ -1,0 +1,49 @@
+"""Expansion: a study and the facts about its models and data become trials, in the study's order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bakeoff.study import registry
+from bakeoff.study.spec import Study, Trial
+
+
+def expand(study: Study, weights: Mapping[str, str], datasets: Mapping[str, str]) -> list[Trial]:
+    """Every model x task x method x seed; a method that trains nothing is one trial with no seed.
+
+    `weights` holds each model's content hash, `datasets` each task's, by their names in the study.
+    """
+    return [
+        _trial(study, model, task, method, seed, weights[model], datasets[task])
+        for model in study.models
+        for task in study.tasks
+        for method, spec in study.methods.items()
+        for seed in (study.seeds if registry.find("methods", spec.use, method).trains else (None,))
+    ]
+
+
+def _trial(study: Study, model: str, task: str, method: str, seed: int | None, weights: str, dataset: str) -> Trial:
+    spec, asked = study.methods[method], study.tasks[task]
+    return Trial(
+        model=model,
+        task=task,
+        method=method,
+        weights=weights,
+        dtype=study.models[model].dtype,
+        task_spec=asked,
+        task_version=registry.find("tasks", asked.use, task).version,
+        dataset=dataset,
+        method_use=spec.use,
+        method_config=_anonymous(spec.config),
+        method_version=registry.find("methods", spec.use, method).version,
+        training=None if seed is None else spec.training,
+        seed=seed,
+    )
+
+
+def _anonymous(config: dict[str, Any]) -> dict[str, Any]:
+    """The hyperparameters with parts numbered instead of named: what a study calls its methods is no part of a key."""
+    if "parts" not in config:
+        return config
+    return {**config, "parts": [{**part, "name": f"part{i}"} for i, part in enumerate(config["parts"])]}

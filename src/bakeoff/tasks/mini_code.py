@@ -1,0 +1,71 @@
+"""Generated Python functions to write from a header and a docstring, judged by unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from bakeoff.data import mini
+from bakeoff.errors import TrialError
+from bakeoff.grading.code import Grader, Item, Verdict, defines, extract
+from bakeoff.study.spec import Decoding
+from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task
+
+
+class MiniCode(Task):
+    """1,000 training functions and 200 test functions, or as many as the limits say; no files are read."""
+
+    name = "mini_code"
+    kind: ClassVar[Literal["choose", "generate"]] = "generate"
+    metrics = ("pass@1",)
+    benchmarks = ("mini_code",)
+    decoding = Decoding(max_new_tokens=64)
+    summary = "generated Python functions, judged by unit tests"
+
+    def train(self, sources: Sources, limit: int | None) -> list[Example]:
+        return _examples("train", limit or 1000)
+
+    def test(self, benchmark: str, sources: Sources, limit: int | None) -> list[Example]:
+        return _examples("test", limit or 200)
+
+    def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
+        """Runs the code of all completions that hold any; TrialError where the grader broke on more than 1% of them."""
+        items = [_item(e, c.text) for e, c in zip(examples, completions, strict=True)]
+        runnable = [i for i, item in enumerate(items) if defines(item.code, item.entry_point)]
+        verdicts: dict[int, Verdict] = {}
+        if runnable:
+            with Grader() as grader:
+                verdicts = dict(zip(runnable, grader.grade([items[i] for i in runnable]), strict=True))
+        broken = [verdict for verdict in verdicts.values() if verdict.label == "harness-error"]
+        if len(broken) > max(1, len(items) // 100):
+            raise TrialError(f"grading code broke on {len(broken)} of {len(items)} samples: {broken[0].detail}")
+        return [_grade(item, verdicts.get(i)) for i, item in enumerate(items)]
+
+
+def _examples(split: str, count: int) -> list[Example]:
+    """The first `count` rows of a split, or all there are."""
+    rows = mini.code(split, min(count, mini.MAXIMUM[split]))
+    return [
+        Example(
+            id=row["id"],
+            messages=tuple(Message(**m) for m in row["messages"]),
+            reference={"entry_point": row["entry_point"], "tests": row["tests"]},
+        )
+        for row in rows
+    ]
+
+
+def _item(example: Example, text: str) -> Item:
+    """The code of a completion with its example's tests."""
+    entry_point = example.reference["entry_point"]
+    return Item(extract(text, entry_point), tuple(example.reference["tests"]), entry_point)
+
+
+def _grade(item: Item, verdict: Verdict | None) -> Grade:
+    """A verdict as a grade; None where the completion held no code that could be run."""
+    detail: dict[str, Any] = {"entry_point": item.entry_point, "code": item.code}
+    if verdict is None:
+        detail |= {"unparsable": True, "why": f"it does not define '{item.entry_point}'"}
+    else:
+        detail |= {"verdict": verdict.label, "why": verdict.detail}
+    return Grade(scores={"pass@1": float(verdict is not None and verdict.label == "pass")}, detail=detail)

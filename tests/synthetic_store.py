@@ -1,0 +1,167 @@
+"""A small store made through the real Store: known scores, no model anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bakeoff.store.record import Benchmark, Cost, CurveRow, Provenance, Record, Sample
+from bakeoff.store.store import Store
+from bakeoff.study.spec import TaskSpec, Training, Trial
+
+Scores = Callable[[str, str, int | None], Sequence[float]]  # (benchmark, method, seed) -> a score per item
+PARAMS = {"base": 0, "lora": 294912, "prefix": 184320, "prompt": 6144, "lora+prompt": 301056}
+TOTAL = 124_439_808
+
+
+def make_store(
+    directory: Path,
+    scores: Scores,
+    methods: Sequence[str] = ("base", "lora", "prompt"),
+    seeds: Sequence[int] = (0, 1, 2),
+    tasks: Mapping[str, Sequence[str]] | None = None,
+    models: Sequence[str] = ("gpt2",),
+    status: Mapping[Any, str] | None = None,
+    text: Callable[[str, int | None, int, float], str] | None = None,
+    detail: Callable[[str, int], dict[str, Any]] | None = None,
+    draws: int = 1,
+    lanes: int = 1,
+    rates: Mapping[str, float] | None = None,
+    counts: Mapping[str, int] | None = None,
+    reason: str = "out of memory",
+    study: str = "made",
+) -> Store:
+    """Trials for every model x task x method x seed (`base` has none); `status` marks (task, method, seed) missing,
+    failed or diverged. With several draws, the first has the score and the others none."""
+    store = Store(directory)
+    tasks = tasks or {"sst2": ["sst2"]}
+    planned: list[dict[str, Any]] = []
+    for model, (task, benchmarks), method in product(models, tasks.items(), methods):
+        for seed in (None,) if method == "base" else tuple(seeds):
+            trial = _trial(model, task, method, seed, (rates or {}).get(method, 5e-4))
+            planned.append({"key": trial.key(), "model": model, "task": task, "method": method, "seed": seed})
+            became = (status or {}).get((task, method, seed), "done")
+            if became == "missing":
+                continue
+            samples: list[Sample] = []
+            told: dict[str, Benchmark] = {}
+            for benchmark in benchmarks if became == "done" else ():
+                values = [float(value) for value in scores(benchmark, method, seed)]
+                samples += [
+                    Sample(
+                        benchmark=benchmark,
+                        id=f"{benchmark}-{i}",
+                        draw=draw,
+                        text=text(method, seed, i, value) if text else ("positive", "negative")[(i + int(value)) % 2],
+                        scores={"accuracy": value if draw == 0 else 0.0},
+                        detail=detail(method, i) if detail else {"gold": ("negative", "positive")[i % 2]},
+                    )
+                    for i, value in enumerate(values)
+                    for draw in range(draws)
+                ]
+                mean = float(np.mean(values)) / draws
+                told[benchmark] = Benchmark(metrics={"accuracy": mean}, n_items=len(values), counts=dict(counts or {}))
+            _commit(store, trial, became, samples, told, lanes, reason)
+    plan = {
+        "schema": 1,
+        "study": study,
+        "bakeoff": "0.1.0",
+        "tasks": {t: {"kind": "choose", "metrics": ["accuracy"], "benchmarks": list(b)} for t, b in tasks.items()},
+        "trials": planned,
+        "groups": [[row["key"] for row in planned]],
+        "device": "cpu",
+        "group_size": lanes,
+    }
+    store.write("plan.json", json.dumps(plan))
+    return store
+
+
+def bernoulli(rate: Mapping[str, float], n: int, spread: float = 0.0, seed: int = 0) -> Scores:
+    """0/1 scores with item difficulties shared by methods and a run effect of SD `spread` (logits)."""
+
+    def draw(benchmark: str, method: str, trained_with: int | None) -> list[float]:
+        items = np.random.default_rng([seed, len(benchmark)]).normal(0, 1.2, n)
+        own = np.random.default_rng(
+            [seed, len(benchmark), sum(map(ord, method)), 0 if trained_with is None else trained_with + 1]
+        )
+        p = rate[method]
+        logits = items + 1.25 * np.log(p / (1 - p)) + own.normal(0, spread)
+        return [float(x) for x in own.random(n) < 1 / (1 + np.exp(-logits))]
+
+    return draw
+
+
+def _trial(model: str, task: str, method: str, seed: int | None, rate: float) -> Trial:
+    return Trial(
+        model=model,
+        task=task,
+        method=method,
+        weights=f"{sum(map(ord, model)):064x}",
+        dtype="float32",
+        task_spec=TaskSpec(use=task),
+        task_version=1,
+        dataset="cd" * 32,
+        method_use=method,
+        method_config={"name": method},
+        method_version=1,
+        training=None if seed is None else Training(learning_rate=rate, max_steps=120),
+        seed=seed,
+    )
+
+
+def _commit(
+    store: Store,
+    trial: Trial,
+    status: Any,
+    samples: list[Sample],
+    told: dict[str, Benchmark],
+    lanes: int,
+    reason: str,
+) -> None:
+    trained, key = trial.seed is not None, trial.key()
+    params = PARAMS.get(trial.method, 1000)
+    noise = np.random.default_rng([sum(map(ord, trial.method)), trial.seed or 0]).normal(0, 0.05, 120)
+    floor = 0.25 + 0.1 * (len(trial.method) % 4)
+    curve = [
+        CurveRow(step=i + 1, loss=float(floor + 0.6 * np.exp(-i / 25) + noise[i]), learning_rate=5e-4, grad_norm=1.0)
+        for i in range(120 if trained else 0)
+    ]
+    store.stage(key)
+    store.commit(
+        trial,
+        Record(
+            key=key,
+            trial=trial,
+            status=status,
+            reason="" if status == "done" else reason,
+            benchmarks=told,
+            trainable_params=params,
+            total_params=TOTAL + params,
+            cost=Cost(
+                train_seconds=40.0 + params / 1e5 if trained else 0.0,
+                eval_seconds=3.0,
+                train_tokens=120 * 16 * 30 if trained else 0,
+                train_steps=120 if trained else 0,
+                lanes=lanes,
+                adapter_bytes=params * 4 + 512 if trained else 0,
+            ),
+            provenance=Provenance(
+                engine="lanes",
+                executor="inline",
+                group=0,
+                group_size=lanes,
+                device="cpu",
+                threads=2,
+                platform="Linux x86_64",
+                versions={"torch": "2.11.0", "transformers": "5.0.1", "bakeoff": "0.1.0"},
+                started=f"2026-01-02T03:0{trial.seed or 0}:00+00:00",
+            ),
+        ),
+        samples,
+        curve,
+    )

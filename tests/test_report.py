@@ -1,0 +1,217 @@
+"""The report as files: complete, inert, self-contained, small; and the terminal's tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from synthetic_store import bernoulli, make_store
+
+from bakeoff.analysis import words
+from bakeoff.analysis.table import results
+from bakeoff.errors import InputError
+from bakeoff.report import svg, tables, terminal, write
+from bakeoff.report.markdown import escape
+
+RATE = {"base": 0.55, "lora": 0.92, "prefix": 0.84, "prompt": 0.7}
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "]]> --> </pre></td></table><img src=x onerror=alert(2)>",
+    "\x1b[31mred\x1b[0m \x07 \u202egnp.exe {{ 7*7 }} {% raw %}",
+    "| a | b |\n# title\n![x](http://evil.example/x.png) `code` **bold**",
+)
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Every tag and attribute of a page; fails where tags do not nest."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+
+def test_every_format_is_written(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 80), ("base", "lora", "prefix", "prompt"))
+    paths = write(store)
+    assert [path.name for path in paths] == ["report.html", "report.md", "results.json", "results.csv"]
+    assert all(path.parent == tmp_path for path in paths)
+    assert write(store, ["md"])[0].read_bytes() == paths[1].read_bytes()
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in write(store)] == before
+    with pytest.raises(InputError, match=r"'htm' is no report format; did you mean 'html'\?"):
+        write(store, ["htm"])
+
+
+def test_the_csv_holds_the_cells(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 80))
+    rows = list(csv.DictReader(io.StringIO(write(store, ["csv"])[0].read_text())))
+    cells = results(store).cells
+    assert [row["method"] for row in rows] == [cell.method for cell in cells]
+    assert [float(row["mean"]) for row in rows] == [cell.mean for cell in cells]
+    assert [float(x) for x in rows[1]["per_seed"].split()] == list(cells[1].per_seed)
+
+
+def test_the_page_stands_alone(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 80), ("base", "lora", "prefix", "prompt"), lanes=4)
+    text = write(store, ["html"])[0].read_text()
+    page = Page(text)
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and policy.startswith("default-src 'none'") and "http" not in policy
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "form", "base"}
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") or name in ("src", "srcset", "action") for name in attributes), tag
+        assert (attributes.get("href") or "#").startswith("#")
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+    ids = [a["id"] for _, a in page.tags if a.get("id")]
+    assert len(ids) == len(set(ids))
+    assert {(a["href"] or "")[1:] for _, a in page.tags if a.get("href")} <= set(ids)
+    assert "an equal share of a pass in which 4 lanes trained together" in text
+    assert len(text) < 120_000
+
+
+def test_the_page_shows_what_results_hold(tmp_path: Path) -> None:
+    status = {("sst2", "prefix", 1): "failed", ("sst2", "prompt", 2): "missing"}
+    store = make_store(
+        tmp_path, bernoulli(RATE, 80), ("base", "lora", "prefix", "prompt"), status=status, reason="no <b>memory</b>"
+    )
+    found = results(store)
+    for path in write(store, ["html", "md"]):
+        text = path.read_text()
+        if path.suffix == ".html":
+            text = "".join(Page(text).words)
+        else:
+            text = re.sub(r"\\(.)", r"\1", text).replace("&lt;", "<").replace("&gt;", ">")
+        for cell in found.cells:
+            assert cell.method in text
+            assert words.number(cell.mean) in text
+            assert words.interval(cell.ci_low, cell.ci_high) in text
+            assert tables.whole(cell.trainable_params) in text
+        for pair in found.comparisons:
+            assert words.interval(pair.ci_low, pair.ci_high) in text
+        for doubt in found.doubts:
+            assert doubt.text in text
+        assert found.verdicts[0].headline in text
+        assert "sst2/prompt/seed 2" in text
+        assert "no <b>memory</b>" in text
+        for run in found.trials:
+            assert run.key[:12] in text
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    store = make_store(
+        tmp_path,
+        bernoulli(RATE, 40),
+        status={("sst2", "lora", 2): "failed", ("sst2", "prompt", 2): "missing"},
+        text=lambda method, seed, i, value: HOSTILE[i % 4] if method != "prompt" else HOSTILE[0],
+        detail=lambda method, i: {HOSTILE[1]: HOSTILE[i % 4], "nested": {"x": [HOSTILE[0]]}},
+        reason=" ".join(HOSTILE),
+    )
+    html, markdown = (path.read_text() for path in write(store, ["html", "md"]))
+    page = Page(html)
+    assert not {tag for tag, _ in page.tags} & {"script", "img"}
+    shown = "".join(page.words)
+    assert HOSTILE[0] in shown and "onerror=alert(2)" in shown  # shown, as text
+    for text in (html, markdown):
+        assert "<script" not in text and "<img" not in text
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
+    assert "{{ 7*7 }}" in shown and "49" not in re.findall(r"gnp\.exe (\S+)", shown)
+    assert "![x](" not in markdown and "\\!\\[x\\]\\(" in markdown
+    assert "\\x1b" in shown
+    console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True)
+    console.print(terminal.table(results(store)))
+    assert "\x1b" not in console.export_text(styles=False)
+
+
+def test_long_samples_are_cut_and_few(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 300), text=lambda *_: "word " * 2_000)
+    page = write(store, ["html"])[0]
+    assert page.stat().st_size < 200_000
+    assert page.read_text().count("9,400 more characters") == 3 * 3
+
+
+def test_a_large_study_stays_under_a_megabyte(tmp_path: Path) -> None:
+    methods = ["base", *(f"lora[r={r}]" for r in (1, 2, 4, 8, 16, 32, 64))]
+    store = make_store(
+        tmp_path,
+        bernoulli({method: 0.5 + 0.05 * i for i, method in enumerate(methods)}, 20),
+        methods,
+        tasks={f"task-{i}": [f"task-{i}"] for i in range(6)},
+        seeds=(0, 1),
+    )
+    assert write(store, ["html"])[0].stat().st_size < 700_000
+
+
+def test_the_terminal_fits(tmp_path: Path) -> None:
+    store = make_store(
+        tmp_path,
+        bernoulli({**RATE, "lora+prompt+a-very-long-name-of-a-method": 0.9}, 80),
+        ("base", "lora", "prefix", "prompt", "lora+prompt+a-very-long-name-of-a-method"),
+        status={("sst2", "prefix", 1): "failed"},
+    )
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(terminal.table(results(store)))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 100
+    assert "294,912" in text and "incomplete" in text and "sst2/prefix/seed 1" in text
+
+
+def test_one_seed_is_said_everywhere(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 80), seeds=(0,))
+    for path in write(store, ["html", "md", "json"]):
+        assert "says nothing about the methods" in path.read_text()
+    assert "these checkpoints only" in (tmp_path / "report.md").read_text()
+    assert 'class="badge' not in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "results.json").read_text())["verdicts"][0]["winner"] is None
+
+
+def test_words() -> None:
+    assert words.number(0.1234) == "12.3"
+    assert words.number(-0.00001) == "0.0"
+    assert words.number(-0.05) == "\N{MINUS SIGN}5.0"
+    assert words.signed(0.031) == "+3.1"
+    assert words.p_value(0.0004) == "<\N{NO-BREAK SPACE}0.001"
+    assert words.listed(["a", "b", "c"]) == "a, b and c"
+    assert words.number(31.415, percent=False) == "31.41"
+    assert tables.duration(250) == "4\N{NO-BREAK SPACE}min\N{NO-BREAK SPACE}10\N{NO-BREAK SPACE}s"
+    assert tables.size(1_180_160) == "1.2\N{NO-BREAK SPACE}MB"
+    assert tables.share(0.00001) == "<\N{NO-BREAK SPACE}0.001\N{NO-BREAK SPACE}%"
+    assert tables.inert("a\x1b[0m\u202eb\n") == "a\\x1b[0m\\u202eb\n"
+    assert escape("<b>*x*</b> | [y](z)") == r"&lt;b&gt;\*x\*&lt;/b&gt; \| \[y\]\(z\)"
+
+
+def test_scales() -> None:
+    on = svg.scale([0.48, 0.93])
+    assert on.ticks == pytest.approx((0.5, 0.6, 0.7, 0.8, 0.9))
+    assert (on.place(0.48), on.place(0.93)) == pytest.approx((4, 96))
+    assert svg.scale([0.7, 0.7]).low < 0.7 < svg.scale([0.7, 0.7]).high
+    assert svg.scale([]).ticks
+    assert svg.colour("b", ["base", "a", "b"], ["base"]) == "m2"
+    assert svg.colour("base", ["base", "a", "b"], ["base"]) == "m0"

@@ -1,0 +1,370 @@
+"""Results on stores whose answers are known, and the law that they hold nothing that is not in the store."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from synthetic_store import bernoulli, make_store
+
+from bakeoff.analysis.result import Cell, Comparison
+from bakeoff.analysis.table import Results, results
+from bakeoff.report import write
+from bakeoff.store.store import Store
+
+CELL_KEYS = [
+    *("model", "task", "benchmark", "method", "metric", "mean", "ci_low", "ci_high", "per_seed", "seeds", "n_items"),
+    *("trainable_params", "total_params", "trainable_percent", "adapter_bytes", "train_seconds", "tokens_per_second"),
+    *("peak_bytes", "status"),
+]
+COMPARISON_KEYS = [
+    *("task", "benchmark", "metric", "a", "b", "difference", "ci_low", "ci_high", "p", "p_holm", "family", "verdict")
+]
+RATE = {"base": 0.55, "lora": 0.92, "prefix": 0.84, "prompt": 0.7}
+
+
+def cell(found: Results, method: str, benchmark: str = "sst2") -> Cell:
+    return next(c for c in found.cells if (c.method, c.benchmark) == (method, benchmark))
+
+
+def pair(found: Results, a: str, b: str) -> Comparison:
+    return next(c for c in found.comparisons if (c.a, c.b) == (a, b))
+
+
+def kinds(found: Results) -> list[str]:
+    return [doubt.kind for doubt in found.doubts]
+
+
+def said(found: Results, kind: str) -> str:
+    return " ".join(doubt.text for doubt in found.doubts if doubt.kind == kind)
+
+
+def stripes(right: dict[str, int], n: int = 40) -> Any:
+    """Every run of a method gets its first `right[method] + seed` items right."""
+
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        return [float(i < right[method] + (seed or 0)) for i in range(n)]
+
+    return scores
+
+
+def test_known_cells(tmp_path: Path) -> None:
+    found = results(make_store(tmp_path, stripes({"base": 20, "lora": 36, "prompt": 28})))
+    assert [c.method for c in found.cells] == ["base", "lora", "prompt"]
+    lora, base = cell(found, "lora"), cell(found, "base")
+    assert lora.per_seed == (36 / 40, 37 / 40, 38 / 40)
+    assert lora.seeds == (0, 1, 2)
+    assert lora.mean == pytest.approx(37 / 40)
+    assert lora.seed_sd == pytest.approx(1 / 40)
+    assert (lora.seed_min, lora.seed_max, lora.n_items, lora.status) == (0.9, 0.95, 40, "done")
+    assert lora.scope == "runs and items"
+    assert lora.trainable_percent == pytest.approx(100 * 294912 / (124_439_808 + 294912))
+    assert lora.tokens_per_second == pytest.approx(120 * 16 * 30 / (40 + 2.94912))
+    assert (base.per_seed, base.seeds, base.seed_sd) == ((0.5,), (), None)
+    wilson = stats.binomtest(20, 40).proportion_ci(method="wilson")
+    assert (base.ci_low, base.ci_high) == pytest.approx((wilson.low, wilson.high))
+    assert base.scope == "this checkpoint only"
+    assert (base.train_seconds, base.tokens_per_second) == (0.0, None)
+
+
+def test_known_comparison(tmp_path: Path) -> None:
+    """Item and run variance by hand: method means 37/40 and 29/40, both seed variances (1/40)^2."""
+    found = results(make_store(tmp_path, stripes({"base": 20, "lora": 36, "prompt": 28})))
+    got = pair(found, "lora", "prompt")
+    a = np.array([[i < 36 + s for i in range(40)] for s in range(3)], dtype=float)
+    b = np.array([[i < 28 + s for i in range(40)] for s in range(3)], dtype=float)
+    d = a.mean(0) - b.mean(0)
+
+    def residual(x: np.ndarray) -> float:
+        return (((x - x.mean(0)) - (x.mean(1, keepdims=True) - x.mean())) ** 2).sum() / (2 * 39)
+
+    v_item, v_run = d.var(ddof=1) / 40, 2 * (1 / 40) ** 2 / 3
+    v = v_item + max(v_run - (residual(a) + residual(b)) / 120, 0)
+    df = v**2 / (v_item**2 / 39 + v_run**2 / 4)
+    assert got.difference == pytest.approx(8 / 40)
+    assert got.df == pytest.approx(df)
+    assert got.p == pytest.approx(2 * stats.t.sf(0.2 / math.sqrt(v), df))
+    assert got.mde == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * math.sqrt(v))
+    assert (got.family, got.test, got.seed_variance, got.k_a, got.k_b) == (3, "two-way t", "pooled", 3, 3)
+    ps = sorted(c.p for c in found.comparisons if c.p is not None)
+    assert min(c.p_holm for c in found.comparisons if c.p_holm is not None) == pytest.approx(min(1, 3 * ps[0]))
+
+
+def test_an_untrained_model_is_always_b(tmp_path: Path) -> None:
+    found = results(make_store(tmp_path, bernoulli(RATE, 60)))
+    assert [(c.a, c.b) for c in found.comparisons] == [("lora", "base"), ("prompt", "base"), ("lora", "prompt")]
+
+
+def test_a_clear_winner(tmp_path: Path) -> None:
+    found = results(make_store(tmp_path, bernoulli(RATE, 400, 0.05), ("base", "lora", "prefix", "prompt")))
+    (verdict,) = found.verdicts
+    assert (verdict.winner, verdict.winner_set, verdict.family) == ("lora", ("lora",), 6)
+    assert verdict.headline.startswith("lora beats every other ranked method on sst2")
+    assert "p_holm" in verdict.evidence and "family of 6" in verdict.evidence and "k = 3" in verdict.evidence
+    assert pair(found, "lora", "prefix").verdict == "a better"
+
+
+def test_what_is_not_separable_is_said_so(tmp_path: Path) -> None:
+    rate = {"base": 0.5, "lora": 0.8, "prompt": 0.8}
+    found = results(make_store(tmp_path, bernoulli(rate, 200, 0.1)))
+    (verdict,) = found.verdicts
+    assert verdict.winner is None
+    assert set(verdict.winner_set) == {"lora", "prompt"}
+    assert "not separable" in verdict.headline and "with 80\N{NO-BREAK SPACE}% power" in verdict.evidence
+    assert pair(found, "lora", "prompt").verdict == "not separable"
+
+
+def test_one_seed_says_nothing_about_methods(tmp_path: Path) -> None:
+    found = results(make_store(tmp_path, bernoulli(RATE, 300), seeds=(0,)))
+    (verdict,) = found.verdicts
+    assert (verdict.winner, verdict.winner_set) == (None, ())
+    assert "says nothing about the methods" in verdict.headline and "on these checkpoints" in verdict.headline
+    assert "exact McNemar" in verdict.evidence
+    assert "one seed" in kinds(found)
+    got = pair(found, "lora", "prompt")
+    assert (got.verdict, got.test, got.seed_variance) == ("these checkpoints only", "exact McNemar", "none")
+    a, b = (bernoulli(RATE, 300)("sst2", method, 0) for method in ("lora", "prompt"))
+    only_a, only_b = sum(x > y for x, y in zip(a, b, strict=True)), sum(y > x for x, y in zip(a, b, strict=True))
+    assert (got.only_a, got.only_b) == (only_a, only_b)
+    assert got.p == pytest.approx(stats.binomtest(only_a, only_a + only_b).pvalue)
+    assert {c.scope for c in found.cells} == {"this checkpoint only"}
+
+
+def test_two_seeds_are_flagged_and_not_set_against_the_untrained(tmp_path: Path) -> None:
+    found = results(make_store(tmp_path, bernoulli(RATE, 400, 0.05), seeds=(0, 1)))
+    (verdict,) = found.verdicts
+    assert pair(found, "lora", "base").verdict == "too few seeds"
+    assert verdict.winner is None
+    assert verdict.winner_set == ("lora",)
+    assert "Two seeds" in verdict.evidence and "Not ranked: base" in verdict.evidence
+    assert "two seeds" in kinds(found)
+
+
+def test_the_untrained_is_ranked_where_only_a_lesser_method_lacks_seeds(tmp_path: Path) -> None:
+    status = {("sst2", "prompt", 1): "failed"}
+    (verdict,) = results(make_store(tmp_path, bernoulli(RATE, 300, 0.05), status=status)).verdicts
+    assert verdict.winner == "lora"
+    assert "Not ranked" not in verdict.sentence
+
+
+def test_missing_failed_and_diverged_trials_stay_in_sight(tmp_path: Path) -> None:
+    status = {
+        ("sst2", "lora", 1): "missing",
+        ("sst2", "prompt", 0): "failed",
+        ("sst2", "prompt", 1): "failed",
+        ("sst2", "prompt", 2): "failed",
+        ("sst2", "prefix", 0): "diverged",
+    }
+    methods = ("base", "lora", "prompt", "prefix")
+    found = results(make_store(tmp_path, bernoulli(RATE, 100), methods, status=status, reason="CUDA went away"))
+    assert (cell(found, "lora").status, cell(found, "lora").seeds) == ("incomplete", (0, 2))
+    gone = cell(found, "prompt")
+    assert (gone.status, gone.mean, gone.ci_low, gone.per_seed, gone.n_items) == ("failed", None, None, (), 0)
+    assert gone.trainable_params == 6144
+    assert cell(found, "prefix").status == "incomplete"
+    assert "sst2/lora/seed 1" in said(found, "missing")
+    assert "sst2/prompt/seed 2" in said(found, "failed") and "CUDA went away" in said(found, "failed")
+    assert "sst2/prefix/seed 0" in said(found, "diverged")
+    assert found.verdicts[0].winner is None
+    assert "lora (2 of 3\N{NO-BREAK SPACE}runs)" in found.verdicts[0].sentence
+    assert not any("prompt" in (c.a, c.b) for c in found.comparisons)
+
+
+def test_nothing_at_all(tmp_path: Path) -> None:
+    everything = {("sst2", m, s): "missing" for m in ("base", "lora") for s in (None, 0, 1, 2)}
+    found = results(make_store(tmp_path, bernoulli(RATE, 10), ("base", "lora"), status=everything))
+    assert {c.status for c in found.cells} == {"missing"}
+    assert found.verdicts[0].sentence.startswith("No result on sst2")
+    write(Store.open(tmp_path))
+
+
+def test_one_method_alone_has_nothing_to_win(tmp_path: Path) -> None:
+    found = results(make_store(tmp_path, bernoulli(RATE, 50), ("lora",)))
+    assert found.comparisons == ()
+    assert found.verdicts[0].winner is None
+    assert "nothing to compare" in found.verdicts[0].sentence
+
+
+def test_a_collapsed_run_is_named_and_stays_out_of_pool_and_ranking(tmp_path: Path) -> None:
+    good = bernoulli(RATE, 200, 0.05)
+
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        return (
+            [float(i % 2) for i in range(200)]
+            if (method, seed) == ("prompt", 1)
+            else list(good(benchmark, method, seed))
+        )
+
+    def text(method: str, seed: int | None, i: int, value: float) -> str:
+        return "positive" if (method, seed) == ("prompt", 1) else ("positive", "negative")[(i + int(value)) % 2]
+
+    store = make_store(tmp_path, scores, ("base", "lora", "prefix", "prompt"), text=text)
+    found = results(store)
+    (verdict,) = found.verdicts
+    assert cell(found, "prompt").constant_seeds == 1
+    assert '"positive"' in said(found, "constant")
+    assert (verdict.pool_df, verdict.pool_methods) == (2 + 2 + 1, 3)
+    kept = [c.per_seed for c in found.cells if c.method in ("lora", "prefix")] + [cell(found, "prompt").per_seed[::2]]
+    within = sum((np.array(x) - np.mean(x)) @ (np.array(x) - np.mean(x)) for x in kept)
+    assert verdict.seed_sd == pytest.approx(math.sqrt(within / 5))
+    assert pair(found, "lora", "prompt").seed_variance == "own"
+    assert pair(found, "lora", "prefix").seed_variance == "pooled"
+    assert "prompt" not in verdict.winner_set
+    assert "Not ranked: prompt" in verdict.sentence
+
+
+def test_several_draws_are_averaged_per_item(tmp_path: Path) -> None:
+    found = results(make_store(tmp_path, stripes({"base": 20, "lora": 36, "prompt": 28}), draws=4))
+    lora = cell(found, "lora")
+    assert (lora.draws, lora.n_items) == (4, 40)
+    assert lora.per_seed == pytest.approx((36 / 160, 37 / 160, 38 / 160))
+
+
+def test_models_and_benchmarks_are_kept_apart(tmp_path: Path) -> None:
+    tasks = {"sst2": ["sst2", "imdb"], "topics": ["topics"]}
+    store = make_store(tmp_path, bernoulli(RATE, 50), ("base", "lora"), tasks=tasks, models=("m1", "m2"))
+    found = results(store)
+    places = [(v.model, v.task, v.benchmark) for v in found.verdicts]
+    assert places == [(m, *b) for m in ("m1", "m2") for b in (("sst2", "sst2"), ("sst2", "imdb"), ("topics", "topics"))]
+    assert len(found.cells) == 12
+    assert len(found.comparisons) == 6
+    assert "m1, sst2 (imdb)" in found.verdicts[1].sentence
+
+
+def test_a_record_that_contradicts_its_samples_is_reported(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 50), counts={"prompts_cut": 7})
+    key = store.plan()["trials"][1]["key"]
+    path = store.trials / key / "record.json"
+    record = json.loads(path.read_text())
+    record["benchmarks"]["sst2"]["metrics"]["accuracy"] = 0.999
+    path.write_text(json.dumps(record))
+    found = results(store)
+    assert "lora/seed 0 says 0.999" in said(found, "record differs")
+    assert "lora/seed 1 7" in said(found, "prompts cut")
+
+
+def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:
+    store = make_store(
+        tmp_path,
+        bernoulli(RATE, 40),
+        detail=lambda method, i: {"unparsable": method == "base" and i < 10},
+        rates={"prompt": 5e-3},
+    )
+    found = results(store)
+    assert cell(found, "base").unparsable == 0.25
+    assert "base 25.0" in said(found, "unparsable")
+    assert "prompt 0.005" in said(found, "learning rate")
+
+
+def test_a_verdict_that_hangs_on_pooling_is_reported(tmp_path: Path) -> None:
+    """lora's runs hardly vary, prompt's vary much: pooled, their difference is lost; lora against prefix, gained."""
+    base = bernoulli(RATE, 400)("sst2", "base", None)
+
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        shift = {"base": 0, "lora": 60, "prefix": 48, "prompt": 20 + 45 * (seed or 0)}[method]
+        flips = [i for i, value in enumerate(base) if not value][:shift]
+        return [1.0 if i in set(flips) else value for i, value in enumerate(base)]
+
+    found = results(make_store(tmp_path, scores, ("base", "lora", "prefix", "prompt")))
+    assert pair(found, "lora", "prefix").verdict == "not separable"
+    assert "lora and prefix" in said(found, "pooling")
+
+
+def test_published_keys_and_full_precision(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 70))
+    (path,) = write(store, ["json"])
+    data = json.loads(path.read_text())
+    assert list(data)[:4] == ["schema", "study", "cells", "comparisons"]
+    assert data["schema"] == 1
+    assert list(data["cells"][0])[: len(CELL_KEYS)] == CELL_KEYS
+    assert [key for key in data["comparisons"][0] if key in COMPARISON_KEYS] == COMPARISON_KEYS
+    assert data["cells"][1]["mean"] == cell(results(store), "lora").mean
+
+
+def test_law_7_every_number_comes_from_the_store(tmp_path: Path) -> None:
+    """results.json recomputed from samples.jsonl and record.json by other code: plain Python and scipy."""
+    status = {("topics", "prefix", 2): "diverged", ("topics", "prompt", 1): "missing"}
+    tasks = {"sst2": ["sst2", "imdb"], "topics": ["topics"]}
+    methods = ("base", "lora", "prefix", "prompt")
+    store = make_store(tmp_path, bernoulli(RATE, 90, 0.2), methods, tasks=tasks, status=status)
+    data = json.loads(write(store, ["json"])[0].read_text())
+    runs: dict[tuple[str, str], list[tuple[Any, list[float], dict[str, Any]]]] = defaultdict(list)
+    for trial in json.loads((tmp_path / "plan.json").read_text())["trials"]:
+        home = tmp_path / "trials" / trial["key"]
+        if not home.exists():
+            continue
+        record = json.loads((home / "record.json").read_text())
+        scores: dict[str, list[float]] = defaultdict(list)
+        for line in (home / "samples.jsonl").read_text().splitlines():
+            sample = json.loads(line)
+            scores[sample["benchmark"]].append(sample["scores"]["accuracy"])
+        for benchmark, values in scores.items():
+            runs[benchmark, trial["method"]].append((trial["seed"], values, record))
+    assert len(data["cells"]) == 12
+    pools: dict[str, tuple[float, int]] = {}
+    for benchmark in ("sst2", "imdb", "topics"):
+        groups = [[np.mean(v) for _, v, _ in runs[benchmark, m]] for m in ("lora", "prefix", "prompt")]
+        df = sum(len(g) - 1 for g in groups)
+        pools[benchmark] = float(sum(np.var(g, ddof=1) * (len(g) - 1) for g in groups)) / df, df
+    for told in data["cells"]:
+        mine = runs[told["benchmark"], told["method"]]
+        assert told["seeds"] == [seed for seed, _, _ in mine if seed is not None]
+        assert told["per_seed"] == pytest.approx([sum(v) / len(v) for _, v, _ in mine])
+        assert told["mean"] == pytest.approx(sum(told["per_seed"]) / len(mine))
+        assert told["n_items"] == 90
+        record = mine[0][2]
+        assert told["trainable_params"] == record["trainable_params"]
+        assert told["total_params"] == record["total_params"]
+        assert told["trainable_percent"] == pytest.approx(100 * record["trainable_params"] / record["total_params"])
+        assert told["adapter_bytes"] == max(r["cost"]["adapter_bytes"] for _, _, r in mine)
+        assert told["train_seconds"] == pytest.approx(np.mean([r["cost"]["train_seconds"] for _, _, r in mine]))
+        variance, df = _variance([v for _, v, _ in mine], [], pools[told["benchmark"]])
+        p = told["mean"]
+        n, q = p * (1 - p) / variance, stats.t.ppf(0.975, df)
+        if told["method"] == "base":
+            n, q = 90, stats.norm.ppf(0.975)
+        half = q * math.sqrt(p * (1 - p) / n + q * q / (4 * n * n)) / (1 + q * q / n)
+        centre = (p + q * q / (2 * n)) / (1 + q * q / n)
+        assert (told["ci_low"], told["ci_high"]) == pytest.approx((centre - half, centre + half))
+    for benchmark in ("sst2", "imdb", "topics"):
+        pairs = [c for c in data["comparisons"] if c["benchmark"] == benchmark]
+        assert len(pairs) == 6
+        ps = []
+        for told in pairs:
+            a, b = ([v for _, v, _ in runs[benchmark, told[side]]] for side in "ab")
+            variance, df = _variance(a, b, pools[benchmark])
+            difference = float(np.mean(a) - np.mean(b))
+            ps.append(2 * stats.t.sf(abs(difference) / math.sqrt(variance), df))
+            reach = stats.t.ppf(0.975, df) * math.sqrt(variance)
+            assert told["difference"] == pytest.approx(difference)
+            assert (told["ci_low"], told["ci_high"]) == pytest.approx((difference - reach, difference + reach))
+            assert told["p"] == pytest.approx(ps[-1])
+            assert told["family"] == 6
+        order = np.argsort(ps)
+        stepped = [min(1.0, ps[i] * (6 - rank)) for rank, i in enumerate(order)]
+        for i, expected in zip(order, itertools.accumulate(stepped, max), strict=True):
+            assert pairs[i]["p_holm"] == pytest.approx(expected)
+
+
+def _variance(a: list[list[float]], b: list[list[float]], pool: tuple[float, int]) -> tuple[float, float]:
+    """V and df of mean(a) - mean(b) (of mean(a) where b is empty) by the method notes' formula, from scratch."""
+    n = len(a[0])
+    d = [np.mean([run[i] for run in a]) - (np.mean([run[i] for run in b]) if b else 0) for i in range(n)]
+    v_item, v_run, v_res = float(np.var(d, ddof=1)) / n, 0.0, 0.0
+    for runs in (a, b):
+        if len(runs) < 2:
+            continue
+        x = np.array(runs)
+        total = ((x - x.mean()) ** 2).sum()
+        between = n * ((x.mean(1) - x.mean()) ** 2).sum() + len(x) * ((x.mean(0) - x.mean()) ** 2).sum()
+        v_res += (total - between) / ((len(x) - 1) * (n - 1)) / (len(x) * n)
+        v_run += pool[0] / len(x)
+    v = v_item + max(v_run - v_res, 0)
+    return v, v**2 / (v_item**2 / (n - 1) + v_run**2 / pool[1])

@@ -1,0 +1,124 @@
+"""Laws of every task: right answers score 1, wrong ones 0, splits are disjoint and always the same."""
+
+from pathlib import Path
+
+import pytest
+
+from bakeoff.study.registry import find, names
+from bakeoff.study.spec import TaskSpec
+from bakeoff.tasks.task import Completion, Example, Task, splits
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+SOURCES = {"sst2": {"stanfordnlp/sst2": DATA / "sst2"}}
+
+
+def load(name: str) -> tuple[Task, dict[str, str]]:
+    """A task and the local files that serve it; skips where they are absent."""
+    sources = SOURCES.get(name, {})
+    for path in sources.values():
+        if not path.exists():
+            pytest.skip(f"not run: {path} absent")
+    return find("tasks", name, "test")(), {hub_id: str(path) for hub_id, path in sources.items()}
+
+
+@pytest.fixture(params=names("tasks"))
+def task(request) -> tuple[Task, dict[str, str]]:
+    return load(request.param)
+
+
+def test_gold_is_right_and_wrong_is_wrong(task):
+    task, sources = task
+    for benchmark in task.benchmarks:
+        examples = task.test(benchmark, sources, 20)
+        assert len(examples) == 20
+        right = [Completion(text=example.answer) for example in examples]
+        wrong = [Completion(text=_wrong(task, example)) for example in examples]
+        nothing = [Completion(text="") for _ in examples]
+        for completions, score in ((right, 1.0), (wrong, 0.0), (nothing, 0.0)):
+            for grade in task.grade(examples, completions):
+                assert tuple(grade.scores) == task.metrics
+                assert grade.scores[task.metrics[0]] == score, grade
+                assert completions is wrong or bool(grade.detail.get("unparsable")) == (completions is nothing), grade
+
+
+def test_a_task_says_what_it_is(task):
+    task, _ = task
+    assert task.name and task.summary and task.metrics and task.benchmarks and task.version >= 1
+    assert task.kind in ("choose", "generate")
+
+
+def test_examples_are_chats(task):
+    task, sources = task
+    for example in [*task.train(sources, 30), *task.test(task.benchmarks[0], sources, 30)]:
+        assert [message.role for message in example.messages][-2:] == ["user", "assistant"]
+        assert example.answer.strip() == example.answer != ""
+        assert not example.choices or example.answer in example.choices
+        assert (task.kind == "choose") == bool(example.choices)
+
+
+def test_splits_are_disjoint(task):
+    task, sources = task
+    train = task.train(sources, None)
+    prompts = {example.prompt[-1].content for example in train}
+    for benchmark in task.benchmarks:
+        test = task.test(benchmark, sources, None)
+        assert not prompts & {example.prompt[-1].content for example in test}
+        everything = [example.id for example in (*train, *test)]
+        assert len(set(everything)) == len(everything)
+
+
+def test_fingerprint_is_stable_and_follows_the_examples(task):
+    task, sources = task
+    spec = TaskSpec(use=task.name, train_limit=40, test_limit=10, validation=5)
+    first, again = splits(task, spec, sources), splits(task, spec, sources)
+    assert first == again and len(first.train) == 40
+    assert len(first.fingerprint) == 64
+    other = splits(task, spec.model_copy(update={"train_limit": 39}), sources)
+    assert other.fingerprint != first.fingerprint and len(other.train) == 39
+
+
+def test_choices_keep_their_margin():
+    task, sources = load("mini_sentiment")
+    example = task.test("mini_sentiment", sources, 1)[0]
+    assert example.choices == ("positive", "negative") and example.answer == "positive"
+    (grade,) = task.grade([example], [Completion(text="negative", logprobs=(-3.0, -1.0))])
+    assert grade.scores == {"accuracy": 0.0}
+    assert grade.detail == {"gold": "positive", "chosen": "negative", "margin": -2.0}
+
+
+def test_details_of_generated_answers():
+    task, sources = load("mini_math")
+    example = task.test("mini_math", sources, 1)[0]
+    gold = example.reference["answer"]
+    (grade,) = task.grade([example], [Completion(text=f"so\nFinal Answer: {gold}.0")])
+    assert grade.scores == {"exact_match": 1.0}
+    assert grade.detail == {"gold": gold, "answer": f"{gold}.0", "stage": "number"}
+    task, sources = load("mini_code")
+    examples = task.test("mini_code", sources, 3)
+    fenced = Completion(text=f"```python\n{examples[0].answer}\n```")
+    prose = Completion(text="I cannot write it.")
+    wrong = Completion(text=examples[2].answer.partition("return")[0] + "return None")
+    grades = task.grade(examples, [fenced, prose, wrong])
+    assert [grade.scores["pass@1"] for grade in grades] == [1.0, 0.0, 0.0]
+    assert [grade.detail.get("verdict") for grade in grades] == ["pass", None, "fail"]
+    assert grades[1].detail["unparsable"]
+
+
+def test_sst2():
+    task, sources = load("sst2")
+    test = task.test("sst2", sources, None)
+    assert len(test) == 872 and sum(example.answer == "positive" for example in test) == 444
+    assert test[0].prompt[-1].content == "it 's a charming and often affecting journey ."
+    # Another fingerprint makes every stored trial of the task another trial: it must be meant.
+    fingerprint = splits(task, TaskSpec(use="sst2", train_limit=50, test_limit=20), sources).fingerprint
+    assert fingerprint == "aebd7654be3440adb13dbe9cfc91c2421011e2b426dac0fba196eae5a90c7c9a"
+
+
+def _wrong(task: Task, example: Example) -> str:
+    """A completion that is read and is wrong."""
+    others = [label for label in example.choices if label != example.answer]
+    if others:
+        return others[0]
+    if "entry_point" in example.reference:
+        return f"def {example.reference['entry_point']}(*arguments): return None"
+    return "Final Answer: -1"
