@@ -19,6 +19,7 @@ from bakeoff.engine.packing import pack, trunk_length
 from bakeoff.engine.prove import doubt
 from bakeoff.engine.randomness import generator, sampler
 from bakeoff.engine.train import Learner, train
+from bakeoff.errors import TrialError
 from bakeoff.methods.method import build
 from bakeoff.study import registry
 from bakeoff.study.spec import Decoding, Training
@@ -172,6 +173,15 @@ def test_gradients_in_every_part_and_nowhere_else(architecture, name):
     one.adapter.release()
     assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.model.state_dict().items())
     assert not any(p.requires_grad for p in backbone.model.parameters())
+
+
+def test_a_part_without_gradient_is_an_error_not_a_result():
+    """A hybrid whose one half is frozen would report the other half's numbers under its name."""
+    backbone = tiny_backbone("llama")
+    one = learner(backbone, "combine")
+    one.adapter.soft_prompt = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(TrialError, match="1 of 29 trained tensors get no gradient, parts.1.embeddings first"):
+        run_lanes(backbone, one)
 
 
 def test_both_halves_of_the_hybrid_train_in_the_reference(architecture):

@@ -143,7 +143,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         assert "<script" not in text and "<img" not in text
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
     assert "{{ 7*7 }}" in shown and "49" not in re.findall(r"gnp\.exe (\S+)", shown)
-    assert "![x](" not in markdown and "\\!\\[x\\]\\(" in markdown
+    assert "![x](" not in markdown and "!\\[x\\](http\\://evil" in markdown
     assert "\\x1b" in shown
     console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True)
     console.print(terminal.table(results(store)))
@@ -158,15 +158,15 @@ def test_long_samples_are_cut_and_few(tmp_path: Path) -> None:
 
 
 def test_a_large_study_stays_under_a_megabyte(tmp_path: Path) -> None:
-    methods = ["base", *(f"lora[r={r}]" for r in (1, 2, 4, 8, 16, 32, 64))]
+    methods = ["base", *(f"lora[r={r}]" for r in (1, 2, 4, 8, 16, 32))]
     store = make_store(
         tmp_path,
         bernoulli({method: 0.5 + 0.05 * i for i, method in enumerate(methods)}, 20),
         methods,
-        tasks={f"task-{i}": [f"task-{i}"] for i in range(6)},
+        tasks={f"task-{i}": [f"task-{i}"] for i in range(4)},
         seeds=(0, 1),
     )
-    assert write(store, ["html"])[0].stat().st_size < 700_000
+    assert write(store, ["html"])[0].stat().st_size < 400_000
 
 
 def test_the_terminal_fits(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_words() -> None:
     assert tables.size(1_180_160) == "1.2\N{NO-BREAK SPACE}MB"
     assert tables.share(0.00001) == "<\N{NO-BREAK SPACE}0.001\N{NO-BREAK SPACE}%"
     assert tables.inert("a\x1b[0m\u202eb\n") == "a\\x1b[0m\\u202eb\n"
-    assert escape("<b>*x*</b> | [y](z)") == r"&lt;b&gt;\*x\*&lt;/b&gt; \| \[y\]\(z\)"
+    assert escape("<b>*x*</b> | [y](z)") == r"&lt;b&gt;\*x\*&lt;/b&gt; \| \[y\](z)"
 
 
 def test_scales() -> None:

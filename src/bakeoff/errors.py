@@ -29,7 +29,7 @@ class TrialError(BakeoffError):
 def suggest(name: str, options: Iterable[str]) -> str:
     """The mending half of an error: the nearest of `options` to `name`, or all of them where none is near."""
     known = sorted(set(options))
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f"did you mean '{near[0]}'?"
     return "accepted: " + ", ".join(known) if known else "nothing is accepted here"

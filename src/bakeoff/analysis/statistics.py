@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special  # not scipy.stats, which takes a second to import
 
 Floats = NDArray[np.float64]
 
@@ -194,7 +194,7 @@ def paired_difference(
     if math.isnan(variance):
         return Difference(mean, variance, df, math.nan, math.nan, math.nan, math.nan)
     half = _quantile(level, df) * math.sqrt(variance)
-    p = 2 * float(stats.t.sf(abs(mean) / math.sqrt(variance), df))
+    p = 2 * float(special.stdtr(df, -abs(mean) / math.sqrt(variance)))
     return Difference(mean, variance, df, mean - half, mean + half, p, minimum_detectable_difference(variance))
 
 
@@ -206,7 +206,7 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
     """
     x, y = np.asarray(a, dtype=float).ravel(), np.asarray(b, dtype=float).ravel()
     only_a, only_b = int(np.sum(x > y)), int(np.sum(y > x))
-    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return McNemar(only_a, only_b, p)
 
 
@@ -215,7 +215,7 @@ def minimum_detectable_difference(variance: float, level: float = 0.95, power: f
 
     `variance` is that of the estimated difference. One comparison; correcting for several needs somewhat more.
     """
-    return (_quantile(level, math.inf) + float(stats.norm.ppf(power))) * math.sqrt(variance)
+    return (_quantile(level, math.inf) + float(special.ndtri(power))) * math.sqrt(variance)
 
 
 # --- many comparisons ---
@@ -293,4 +293,4 @@ def _table(scores: ArrayLike) -> Floats:
 
 def _quantile(level: float, df: float) -> float:
     upper = 0.5 + level / 2
-    return float(stats.norm.ppf(upper)) if math.isinf(df) else float(stats.t.ppf(upper, df))
+    return float(special.ndtri(upper) if math.isinf(df) else special.stdtrit(df, upper))

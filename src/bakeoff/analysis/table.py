@@ -16,7 +16,7 @@ from bakeoff.analysis import doubts as doubt
 from bakeoff.analysis.benchmark import Graded, Table, grade
 from bakeoff.analysis.result import Cell, Comparison, Curve, Doubt, Results, Run, Shown, Verdict
 from bakeoff.analysis.verdicts import verdict
-from bakeoff.store.record import Sample
+from bakeoff.store.record import Record, Sample
 from bakeoff.store.store import Store
 
 __all__ = ["Cell", "Comparison", "Curve", "Doubt", "Results", "Run", "Shown", "Verdict", "results"]
@@ -171,10 +171,21 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
         "dtypes": sorted({record.trial.dtype for record in records}),
         "first_started": min((one.started for one in how), default=None),
         "last_started": max((one.started for one in how), default=None),
+        "methods": _methods(records),
         "trials_planned": len(plan["trials"]),
         "trials_stored": len(records),
         "notes": plan.get("notes", {}),
     }
+
+
+def _methods(records: Sequence[Record]) -> dict[str, Any]:
+    """Each method's kind, hyperparameters and training, from its first stored trial."""
+    told: dict[str, Any] = {}
+    for record in records:
+        trial = record.trial
+        training = trial.training.model_dump(mode="json") if trial.training else None
+        told.setdefault(trial.method, {"use": trial.method_use, "config": trial.method_config, "training": training})
+    return told
 
 
 def _where(model: str, task: str, benchmark: str) -> str:

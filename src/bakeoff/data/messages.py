@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from bakeoff.data.example import Example, Message
+from bakeoff.data.example import Example
 from bakeoff.errors import InputError, TrialError
 
 Ids = tuple[int, ...]

@@ -16,6 +16,7 @@ from transformers.trainer_pt_utils import get_parameter_names
 from bakeoff.data.messages import Encoded
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.randomness import generator
+from bakeoff.errors import TrialError
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.store.record import CurveRow
 from bakeoff.study.spec import Training
@@ -96,7 +97,12 @@ def lane_losses(lanes: Lanes, items: Sequence[Sequence[Encoded]]) -> Tensor:
 
 def update(learner: Learner, loss: float, step: int) -> None:
     """Clip, AdamW, schedule, and a row of the curve; or mark the learner as diverged."""
-    parameters = [p for p in learner.adapter.parameters() if p.grad is not None]
+    named = [(name, p) for name, p in learner.adapter.named_parameters() if p.requires_grad]
+    if step == 0 and (frozen := [name for name, p in named if p.grad is None]):
+        raise TrialError(
+            f"{len(frozen)} of {len(named)} trained tensors get no gradient, {frozen[0]} first: not trained"
+        )
+    parameters = [p for _, p in named]
     limit = learner.training.max_grad_norm or math.inf
     norm = float(nn.utils.clip_grad_norm_(parameters, limit))
     rate = float(learner.schedule.get_last_lr()[0])

@@ -43,6 +43,7 @@ def render(results: Results) -> str:
         notes=_notes(results),
         colour=palette.colour,
         how=tables.how_it_ran(results),
+        configured=_configured(results),
     )
 
 
@@ -164,6 +165,21 @@ def _notes(results: Results) -> list[tuple[str, str]]:
         for kind in ("models", "methods", "tasks")
         for name, text in (told.get(kind) or {}).items()
     ]
+
+
+def _configured(results: Results) -> list[tuple[str, str, str, str]]:
+    """Every method as it was trained: name, kind, hyperparameters, training."""
+    return [
+        (name, how["use"], _pairs(how["config"]), _pairs(how["training"] or {}))
+        for name, how in results.provenance["methods"].items()
+    ]
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    def shown(value: Any) -> str:
+        return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False).replace('"', "")
+
+    return ", ".join(f"{name} {shown(value)}" for name, value in values.items())
 
 
 def _detail(detail: dict[str, Any]) -> Sequence[tuple[str, str]]:

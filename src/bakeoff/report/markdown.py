@@ -10,7 +10,7 @@ from bakeoff.analysis.result import Cell, Comparison, Results
 from bakeoff.report import tables
 from bakeoff.report.tables import Section
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$@:]|^[-.\d])")
+_SPECIAL = re.compile(r"([\\`*_\[\]|~$@]|:(?=//)|^[-+#])")
 
 
 def render(results: Results) -> str:

@@ -176,7 +176,7 @@ def intervals_explained(results: Results) -> str:
     if scopes == {"runs and items"}:
         return both + "."
     if scopes == {"this checkpoint only"}:
-        return f"A 95\N{NO-BREAK SPACE}% interval {one}."
+        return f"A 95\N{NO-BREAK SPACE}% interval marked \N{DAGGER} {one}."
     return f"{both}; one marked \N{DAGGER} (untrained, or one run) {one}."
 
 

@@ -246,9 +246,12 @@ def _part_variants(parts: Any, where: str, entries: Mapping[str, Any]) -> Iterat
         if f"methods.{part}" == where:
             raise InputError(f"{where}.parts", "a method cannot be a part of itself")
     variants = []
+    plain = {
+        n: {k: v for k, v in e.items() if k != "training"} if isinstance(e, dict) else e for n, e in entries.items()
+    }
     for part in parts:
         distinct = {
-            json.dumps(config, sort_keys=True): (suffix, config) for suffix, config, _ in _variants(part, entries, {})
+            json.dumps(config, sort_keys=True): (suffix, config) for suffix, config, _ in _variants(part, plain, {})
         }
         variants.append([(part, entries[part]["use"], *found) for found in distinct.values()])
     for chosen in itertools.product(*variants):

@@ -1,0 +1,122 @@
+"""The command line: what is printed, how it exits, and that bad input writes nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bakeoff.cli import main
+
+SHORT = """
+study: short
+models: {nano: {path: NANO}}
+tasks: [{use: mini_sentiment, train_limit: 16, test_limit: 8}]
+methods:
+  base: {use: base}
+  lora: {use: lora, r: 2, target_modules: [query, value]}
+training: {learning_rate: 1e-3, per_device_train_batch_size: 4, max_steps: 2}
+seeds: [0]
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    import bakeoff.nano
+
+    monkeypatch.chdir(tmp_path)
+    nano = Path(bakeoff.nano.__file__).parent
+    (tmp_path / "short.yaml").write_text(SHORT.replace("NANO", str(nano)))
+    return tmp_path
+
+
+def call(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["bakeoff", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return int(exit_.value.code or 0)
+
+
+def test_a_run_its_repetition_and_its_report(here, monkeypatch, capsys):
+    assert call(monkeypatch, "run", "short.yaml") == 0
+    out = capsys.readouterr().out
+    assert "lora" in out and "runs/short/report.html" in out.replace("\n", "")
+    assert call(monkeypatch, "run", "short.yaml") == 0
+    assert "nothing left to run" in capsys.readouterr().out
+    assert call(monkeypatch, "status", "runs/short") == 0
+    assert "2 done" in capsys.readouterr().out
+    (here / "runs/short/report.html").unlink()
+    assert call(monkeypatch, "report", "runs/short", "--format", "html") == 0
+    assert (here / "runs/short/report.html").is_file()
+
+
+def test_a_dry_run_writes_nothing(here, monkeypatch, capsys):
+    assert call(monkeypatch, "run", "short.yaml", "--dry-run") == 0
+    assert "2 trials in 2 groups" in capsys.readouterr().out
+    assert call(monkeypatch, "plan", "short.yaml") == 0
+    assert [path.name for path in here.iterdir()] == ["short.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "short.yaml", "--set", "method.lora.r=2"], "error: method: unknown key; did you mean 'methods'?"),
+        (["run", "short.yaml", "--set", "methods.lora.rank=2"], "error: methods.lora.rank: unknown key"),
+        (["run", "short.yaml", "--set", "methods.lora.use=lorra"], "unknown method 'lorra'; did you mean 'lora'?"),
+        (["run", "short.yaml", "--set", "models.nano.path=./absent"], "error: models.nano.path: no directory at"),
+        (["run", "short.yaml", "--set", "models.nano.path=owner/absent"], "error: models.nano.path: 'owner/absent'"),
+        (["run", "short.yaml", "--set", "methods.lora.target_modules=[qq]"], "'qq' matches none of"),
+        (["run", "short.yml"], "error: short.yml: no such study file"),
+        (["run", "short.yaml", "--engine", "lane"], "error: --engine: unknown 'lane'; did you mean 'lanes'?"),
+        (["run", "short.yaml", "--executor", "ray"], "error: --executor: unknown 'ray'"),
+        (["report", "nowhere"], "error: nowhere: no study's results here"),
+        (["list", "method"], "unknown 'method'; did you mean 'methods'?"),
+    ],
+)
+def test_bad_input_is_one_line_exit_2_and_nothing_written(here, monkeypatch, capsys, arguments, said):
+    assert call(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.err.count("\n") == 1 and "Traceback" not in printed.err + printed.out
+    assert [path.name for path in here.iterdir()] == ["short.yaml"]
+
+
+def test_usage_errors_exit_2(here, monkeypatch, capsys):
+    assert call(monkeypatch, "run", "short.yaml", "--no-such-option") == 2
+    assert "No such option" in capsys.readouterr().err
+    assert call(monkeypatch, "run", "short.yaml", "--limit", "0") == 2
+
+
+def test_an_interrupt_exits_130(here, monkeypatch, capsys):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bakeoff.cli._run", interrupted)
+    assert call(monkeypatch, "run", "short.yaml") == 130
+    assert "run the same command again" in capsys.readouterr().out
+
+
+def test_help_lists_and_version(monkeypatch, capsys):
+    assert call(monkeypatch, "--help") == 0
+    told = capsys.readouterr().out
+    assert all(command in told for command in ("quickstart", "run", "plan", "status", "report", "list"))
+    for what, name in (("methods", "prefix_tuning"), ("tasks", "sst2"), ("studies", "quickstart")):
+        assert call(monkeypatch, "list", what) == 0
+        assert name in capsys.readouterr().out
+    assert call(monkeypatch, "--version") == 0
+    assert "bakeoff 0." in capsys.readouterr().out
+
+
+def test_reports_open_without_torch():
+    """`report`, `status` and `list` work where torch is absent."""
+    import subprocess
+
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
+        "import bakeoff.cli, bakeoff.report, bakeoff.analysis.table, bakeoff.study.load as load\n"
+        "from bakeoff.study import registry\n"
+        "assert load.builtin_names() and [registry.find('methods', n, n) for n in registry.names('methods')]\n"
+        "load.load('quickstart')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

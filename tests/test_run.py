@@ -1,0 +1,216 @@
+"""A run from study file to report: on a tiny model, in both engines, stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import tiny_model, tiny_tokenizer
+
+import bakeoff
+from bakeoff.errors import InputError
+from bakeoff.run import plan as planning
+from bakeoff.run.progress import Progress
+from bakeoff.run.run import run
+from bakeoff.study.load import load
+
+STUDY = """
+study: toy
+models: {{tiny: {{path: {model}}}}}
+tasks: [{{use: toy}}, {{use: toy_text, decoding: {{max_new_tokens: 3, temperature: 1.0, samples: 2}}}}]
+methods:
+  base: {{use: base}}
+  full: {{use: full}}
+  lora: {{use: lora, r: 2, target_modules: all-linear}}
+  prompt: {{use: prompt_tuning, num_virtual_tokens: 4}}
+  prefix: {{use: prefix_tuning, num_virtual_tokens: 3}}
+  lora+prompt: {{use: combine, parts: [lora, prompt]}}
+training: {{learning_rate: 5e-3, per_device_train_batch_size: 4, max_steps: 5}}
+seeds: [0, 1, 2]
+plugins: [{plugin}]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("toy")
+    tiny_model("llama").save_pretrained(folder / "model")
+    tiny_tokenizer().save_pretrained(folder / "model")
+    plugin = Path(__file__).with_name("toy.py")
+    (folder / "toy.yaml").write_text(STUDY.format(model=folder / "model", plugin=plugin))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    """The whole study, run once by lanes."""
+    return run(load(place / "toy.yaml"), place / "out")
+
+
+def numbers(store) -> dict[str, dict]:
+    return {
+        trial["key"]: {name: b.metrics for name, b in store.record(trial["key"]).benchmarks.items()}
+        for trial in store.plan()["trials"]
+    }
+
+
+def test_everything_asked_is_on_disk(finished, place):
+    store = finished.store
+    assert (finished.ran, finished.kept, finished.failed) == (2 * (1 + 5 * 3), 0, ())
+    names = {path.name for path in store.directory.iterdir()}
+    assert {"study.yaml", "plan.json", "results.json", "report.html", "report.md", "trials"} <= names
+    assert not {name for name in names if "partial" in name or name == "staging"}
+    plan = store.plan()
+    assert {path.name for path in store.trials.iterdir()} == {trial["key"] for trial in plan["trials"]}
+    for trial in plan["trials"]:
+        record, curve = store.record(trial["key"]), store.curve(trial["key"])
+        assert record.status == "done" and record.provenance.engine == "lanes"
+        assert len(curve) == (0 if trial["method"] == "base" else 5) == record.cost.train_steps
+        samples = store.samples(trial["key"])
+        draws, benchmarks = (2, {"toy_text", "toy_more"}) if trial["task"] == "toy_text" else (1, {"toy"})
+        assert {s.benchmark for s in samples} == benchmarks
+        assert len(samples) == 12 * draws * len(benchmarks)
+        assert (store.adapter(trial["key"]).exists()) == (trial["method"] != "base")
+    cells = json.loads((store.directory / "results.json").read_text())["cells"]
+    assert len(cells) == 3 * 6 and {cell["status"] for cell in cells} == {"done"}
+    assert len(bakeoff.open(store.directory).cells) == len(cells)
+
+
+def test_same_seed_trials_of_all_methods_see_the_same_text(finished):
+    tokens = {
+        record.cost.train_tokens
+        for trial in finished.store.plan()["trials"]
+        if (record := finished.store.record(trial["key"])).trial.seed == 0 and record.trial.task == "toy"
+    }
+    assert len(tokens) == 1
+
+
+def test_running_again_trains_nothing(finished, place):
+    class Watched(Progress):
+        def group(self, trials, engine):
+            raise AssertionError("nothing is left to do")
+
+    before = numbers(finished.store)
+    again = run(load(place / "toy.yaml"), place / "out", progress=Watched())
+    assert (again.ran, again.kept) == (0, len(before))
+    assert numbers(again.store) == before
+
+
+def test_a_second_run_gives_the_same_numbers_and_adapters(finished, place):
+    other = run(load(place / "toy.yaml", ["tasks=[toy]"]), place / "other").store
+    for key, metrics in numbers(other).items():
+        assert metrics == numbers(finished.store)[key]
+        assert other.samples(key) == finished.store.samples(key)
+        assert other.curve(key) == finished.store.curve(key)
+        for file in other.adapter(key).rglob("*.safetensors"):
+            twin = finished.store.adapter(key) / file.relative_to(other.adapter(key))
+            assert file.read_bytes() == twin.read_bytes()
+
+
+def test_the_reference_engine_writes_the_same_trials(finished, place):
+    """The key does not know the engine; losses agree to law 1's tolerance, label scores too."""
+    store = run(load(place / "toy.yaml", ["tasks=[toy]"]), place / "reference", engine="reference").store
+    for key in numbers(store):
+        record = store.record(key)
+        assert record.provenance.engine == "reference"
+        own, other = store.curve(key), finished.store.curve(key)
+        assert [row.loss for row in own] == pytest.approx([row.loss for row in other], abs=1e-5)
+        for a, b in zip(store.samples(key), finished.store.samples(key), strict=True):
+            assert a.detail["logprobs"] == pytest.approx(b.detail["logprobs"], abs=1e-3)
+        assert record.trainable_params == finished.store.record(key).trainable_params
+
+
+def test_what_was_interrupted_is_resumed_in_its_group(finished, place):
+    """A run stopped after its third trial goes on to the numbers of an undisturbed one."""
+
+    class Stop(Progress):
+        count = 0
+
+        def trial(self, record):
+            self.count += 1
+            if self.count == 3:
+                raise KeyboardInterrupt
+
+    study = load(place / "toy.yaml", ["tasks=[toy]"])
+    with pytest.raises(KeyboardInterrupt):
+        run(study, place / "stopped", progress=Stop())
+    resumed = run(study, place / "stopped")
+    assert 0 < resumed.kept < 16 and resumed.ran == 16 - resumed.kept
+    whole = numbers(finished.store)
+    assert all(metrics == whole[key] for key, metrics in numbers(resumed.store).items())
+
+
+def test_half_a_group_resumes_as_the_whole_group(finished, place):
+    """Losing one seed's directory re-runs its group and changes no other bit."""
+    import shutil
+
+    study = load(place / "toy.yaml", ["tasks=[toy]"])
+    store = run(study, place / "half").store
+    lost = next(t["key"] for t in store.plan()["trials"] if t["method"] == "lora" and t["seed"] == 1)
+    kept = {p: p.read_bytes() for p in store.trials.rglob("record.json") if lost not in str(p)}
+    shutil.rmtree(store.trials / lost)
+    again = run(study, place / "half")
+    assert again.ran == 1
+    assert numbers(again.store)[lost] == numbers(finished.store)[lost]
+    assert again.store.curve(lost) == finished.store.curve(lost)
+    assert all(path.read_bytes() == content for path, content in kept.items())
+
+
+def test_a_failing_trial_is_recorded_named_and_tried_again(place, monkeypatch):
+    from bakeoff.methods.adapters.prefix_tuning import PrefixAdapter
+
+    study = load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]"])
+    with monkeypatch.context() as patch:
+        patch.setattr(PrefixAdapter, "prefix", lambda self: 1 / 0)
+        outcome = run(study, place / "failing")
+    assert [record.trial.method for record in outcome.failed] == ["prefix"]
+    assert "ZeroDivisionError" in outcome.failed[0].reason
+    cells = json.loads((outcome.store.directory / "results.json").read_text())["cells"]
+    assert {c["method"]: c["status"] for c in cells}["prefix"] == "failed"
+    assert next(c for c in cells if c["method"] == "prefix")["mean"] is None
+    assert "prefix" in (outcome.store.directory / "report.md").read_text()
+    again = run(study, place / "failing")
+    assert (again.ran, again.failed) == (1, ())
+
+
+def test_a_diverging_trial_is_shown_and_the_others_finish(place):
+    settings = ["tasks=[toy]", "seeds=[0]", "methods.lora.training={learning_rate: 1e30, max_grad_norm: 0}"]
+    outcome = run(load(place / "toy.yaml", settings), place / "diverging")
+    states = {t["method"]: outcome.store.record(t["key"]).status for t in outcome.store.plan()["trials"]}
+    assert states.pop("lora") == "diverged" and set(states.values()) == {"done"}
+    cells = json.loads((outcome.store.directory / "results.json").read_text())["cells"]
+    lora = next(c for c in cells if c["method"] == "lora")
+    assert (lora["status"], lora["mean"]) == ("diverged", None)
+
+
+def test_groups_are_a_function_of_the_study(place):
+    made = planning.make(load(place / "toy.yaml"))
+    again = planning.make(load(place / "toy.yaml"))
+    assert made.as_json() == again.as_json()
+    assert [len(group) for group in made.groups] == [1, 1, 1, 1, 3, 3, 3, 3] * 2
+    alone = planning.make(load(place / "toy.yaml"), group_size=1)
+    assert {len(group) for group in alone.groups} == {1}
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("methods.lora.target_modules=[q_prj]", "methods.lora.target_modules: 'q_prj' matches none of the 14 linear"),
+        ("methods.lora.r=1000", "methods.lora.r: 1000 is more than the smallest target module's 32"),
+        ("methods.prefix.num_virtual_tokens=200", "leave no room for text in a context of 256"),
+        ("models.tiny.path=./absent", "models.tiny.path: no directory at"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_said_before_anything_is_written(place, setting, said):
+    with pytest.raises(InputError) as caught:
+        run(load(place / "toy.yaml", [setting]), place / "never")
+    assert said in str(caught.value)
+    assert not (place / "never").exists()
+
+
+def test_one_writer_at_a_time(place, finished):
+    from bakeoff.store.store import Store
+
+    with Store(place / "out").lock(), pytest.raises(InputError, match="another process"):
+        run(load(place / "toy.yaml"), place / "out")

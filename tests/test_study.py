@@ -1,0 +1,161 @@
+"""The study file: what it becomes, and what is said of every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bakeoff.errors import InputError
+from bakeoff.study.expand import expand
+from bakeoff.study.load import builtin_names, dump, load
+from bakeoff.study.spec import Study
+
+PLAIN = """
+study: s
+models: {m: {path: owner/name}}
+tasks: [mini_math, {use: mini_sentiment, train_limit: 100, validation: 20, split: validation}]
+methods:
+  base: {use: base}
+  lora: {use: lora, r: 8, target_modules: [query, value], training: {learning_rate: 5e-4}}
+  prompt: {use: prompt_tuning, num_virtual_tokens: 8}
+  lora+prompt: {use: combine, parts: [lora, prompt]}
+training: {learning_rate: 1e-3, max_steps: 10}
+seeds: [0, 1]
+"""
+
+
+def study(tmp_path: Path, text: str = PLAIN, *settings: str, limit: int | None = None) -> Study:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    return load(path, settings, limit)
+
+
+def trials(found: Study):
+    return expand(found, {name: "w" * 64 for name in found.models}, {name: "d" * 64 for name in found.tasks})
+
+
+def test_a_study_file_becomes_trials_in_its_order(tmp_path):
+    found = study(tmp_path)
+    assert [name for name in found.methods] == ["base", "lora", "prompt", "lora+prompt"]
+    assert found.methods["lora"].training.learning_rate == 5e-4  # YAML 1.2: a number, and the method's own
+    assert found.methods["prompt"].training.learning_rate == 1e-3
+    assert found.tasks["mini_sentiment"].validation == 20
+    cells = [(t.task, t.method, t.seed) for t in trials(found)]
+    assert cells[:3] == [("mini_math", "base", None), ("mini_math", "lora", 0), ("mini_math", "lora", 1)]
+    assert len(cells) == 2 * (1 + 3 * 2)
+
+
+def test_sweeps_name_their_rows_and_parts_sweep_along(tmp_path):
+    swept = PLAIN.replace("r: 8", "r: {sweep: [4, 8]}").replace(
+        "{learning_rate: 5e-4}", "{learning_rate: {sweep: [1e-4, 5e-4]}}"
+    )
+    names = list(study(tmp_path, swept).methods)
+    assert names == [
+        "base", "lora[r=4,learning_rate=0.0001]", "lora[r=4,learning_rate=0.0005]", "lora[r=8,learning_rate=0.0001]",
+        "lora[r=8,learning_rate=0.0005]", "prompt", "lora+prompt[r=4]", "lora+prompt[r=8]",
+    ]  # fmt: skip
+    found = study(tmp_path, swept)
+    assert [part["config"].get("r") for part in found.methods["lora+prompt[r=4]"].config["parts"]] == [4, None]
+
+
+def test_a_shared_sweep_is_every_trained_methods_own(tmp_path):
+    found = study(tmp_path, PLAIN.replace("learning_rate: 1e-3", "learning_rate: {sweep: [1e-3, 1e-2]}"))
+    assert list(found.methods) == [
+        "base", "lora", "prompt[learning_rate=0.001]", "prompt[learning_rate=0.01]",
+        "lora+prompt[learning_rate=0.001]", "lora+prompt[learning_rate=0.01]",
+    ]  # fmt: skip
+
+
+def test_settings_and_limits_are_part_of_what_is_asked(tmp_path):
+    plain, cut = study(tmp_path), study(tmp_path, limit=7)
+    assert {t.task_spec.train_limit for t in trials(cut)} == {7} == {t.task_spec.test_limit for t in trials(cut)}
+    assert not {t.key() for t in trials(plain)} & {t.key() for t in trials(cut)}
+    found = study(tmp_path, PLAIN, "training.max_steps=3", "seeds=[5]", "methods.lora.r=2")
+    assert (found.methods["prompt"].training.max_steps, found.seeds, found.methods["lora"].config["r"]) == (3, (5,), 2)
+
+
+def test_a_dumped_study_loads_to_the_same_trials(tmp_path):
+    found = study(tmp_path, PLAIN, "training.weight_decay=0.01", limit=9)
+    again = study(tmp_path, dump(found))
+    assert [t.key() for t in trials(found)] == [t.key() for t in trials(again)]
+
+
+def test_keys_hold_what_is_measured_and_nothing_else(tmp_path):
+    """A golden key: it may change only with a method's or task's version, or this file's schema."""
+    found = trials(study(tmp_path))
+    lora = found[1]
+    assert lora.key() == "fb897e4be77ad5a52ca2ad5933d46d82cff6102a8c47933fbafe52f159c65aec"
+    assert lora.model_copy(update={"method": "other", "task": "other", "model": "other"}).key() == lora.key()
+    changes = {
+        "weights": "x", "dtype": "float64", "dataset": "x", "method_version": 2, "task_version": 2, "seed": 9,
+        "task_spec": lora.task_spec.model_copy(update={"test_limit": 3}),
+        "method_config": {**lora.method_config, "r": 9},
+        "training": lora.training and lora.training.model_copy(update={"adam_beta1": 0.5}),
+    }  # fmt: skip
+    keys = {lora.model_copy(update={name: value}).key() for name, value in changes.items()}
+    assert len(keys | {lora.key()}) == len(changes) + 1
+
+
+def test_renaming_a_part_of_a_combination_keeps_its_key(tmp_path):
+    renamed = PLAIN.replace("  prompt:", "  soft:").replace("parts: [lora, prompt]", "parts: [lora, soft]")
+    assert [t.key() for t in trials(study(tmp_path))] == [t.key() for t in trials(study(tmp_path, renamed))]
+
+
+METHODS = PLAIN[PLAIN.index("methods:") : PLAIN.index("training: {learning_rate: 1e-3")]
+TWIN = "  lora2: {use: lora, r: 8, target_modules: [query, value], training: {learning_rate: 5e-4}}\n  prompt:"
+MISTAKES = {
+    "unknown top key": (("seeds:", "seed:"), "seed: unknown key; did you mean 'seeds'?"),
+    "misspelt kind": (("use: lora,", "use: lorra,"), "methods.lora: unknown method 'lorra'; did you mean 'lora'?"),
+    "misspelt key": (("r: 8", "rnk: 8"), "methods.lora.rnk: unknown key; did you mean 'r'?"),
+    "misspelt training": (("max_steps", "max_step"), "training.max_step: unknown key; did you mean 'max_steps'?"),
+    "misspelt task": (("[mini_math,", "[mini_maths,"), "tasks.0: unknown task 'mini_maths'; did you mean 'mini_math'?"),
+    "misspelt part": (("[lora, prompt]", "[lora, promt]"), "lora+prompt.parts: unknown method 'promt'; did you mean"),
+    "text for a number": (("r: 8", "r: eight"), "methods.lora.r: input should be a valid integer, got 'eight'"),
+    "zero rank": (("r: 8", "r: 0"), "methods.lora.r: input should be greater than or equal to 1, got 0"),
+    "negative rate": (("5e-4", "-1.0"), "learning_rate: input should be greater than 0, got -1.0"),
+    "rate not a number": (("5e-4", ".nan"), "methods.lora.training"),
+    "missing hyperparameter": ((", num_virtual_tokens: 8", ""), "methods.prompt.num_virtual_tokens: is missing"),
+    "seed twice": (("[0, 1]", "[1, 1]"), "seeds: seed 1 is given twice"),
+    "no seeds": (("[0, 1]", "[]"), "seeds: tuple should have at least 1 item"),
+    "seed too large": (("[0, 1]", "[4294967296]"), "seeds.0: input should be less than 4294967296"),
+    "path for a name": (("study: s", "study: ../s"), "study: a study's name takes 1 to 80 letters"),
+    "duplicate key": (("study: s", "study: s\nstudy: t"), "found duplicate key"),
+    "python tag": (("study: s", "study: !!python/object/apply:os.system [ls]"), "could not determine a constructor"),
+    "broken yaml": (("[0, 1]", "[0, 1"), "expected ',' or ']'"),
+    "a list": ((PLAIN, "- a\n- b"), "expected a mapping at the top, got a list"),
+    "empty": ((PLAIN, ""), "is empty"),
+    "no methods": ((METHODS, "methods: {}\n"), "`methods:` is missing or empty"),
+    "same method twice": (("  prompt:", TWIN), "methods.lora2: is the same as 'lora'"),
+    "base as a part": (("[lora, prompt]", "[lora, base]"), "'base' (base) cannot be a part of a combination"),
+    "validation without any": (("validation: 20, ", ""), "split: validation needs `validation:`"),
+    "absent data": (("seeds:", "data: {a/b: nowhere}\nseeds:"), "data.a/b: nothing at"),
+    "text init without text": (("tokens: 8", "tokens: 8, prompt_tuning_init: TEXT"), "TEXT and prompt_tuning_init_text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_clear_line(tmp_path, name):
+    (old, new), said = MISTAKES[name]
+    assert old in PLAIN
+    with pytest.raises(InputError) as caught:
+        study(tmp_path, PLAIN.replace(old, new, 1))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_mistakes_in_settings_and_names(tmp_path):
+    with pytest.raises(InputError, match="expected key=value"):
+        study(tmp_path, PLAIN, "training.max_steps")
+    with pytest.raises(InputError, match="'max_steps' is no mapping"):
+        study(tmp_path, PLAIN, "training.max_steps.x=1")
+    with pytest.raises(InputError, match="is a directory"):
+        load(tmp_path)
+    with pytest.raises(InputError, match="did you mean 'quickstart'"):
+        load("quikstart")
+
+
+def test_builtin_studies_load():
+    assert "quickstart" in builtin_names()
+    for name in builtin_names():
+        assert load(name).methods
