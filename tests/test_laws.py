@@ -180,7 +180,7 @@ def test_a_part_without_gradient_is_an_error_not_a_result():
     backbone = tiny_backbone("llama")
     one = learner(backbone, "combine")
     one.adapter.soft_prompt = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(TrialError, match="1 of 29 trained tensors get no gradient, parts.1.embeddings first"):
+    with pytest.raises(TrialError, match="1 of 29 trained tensors get no gradient"):
         run_lanes(backbone, one)
 
 

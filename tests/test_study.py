@@ -130,7 +130,7 @@ MISTAKES = {
     "base as a part": (("[lora, prompt]", "[lora, base]"), "'base' (base) cannot be a part of a combination"),
     "validation without any": (("validation: 20, ", ""), "split: validation needs `validation:`"),
     "absent data": (("seeds:", "data: {a/b: nowhere}\nseeds:"), "data.a/b: nothing at"),
-    "text init without text": (("tokens: 8", "tokens: 8, prompt_tuning_init: TEXT"), "TEXT and prompt_tuning_init_text"),
+    "init without text": (("tokens: 8", "tokens: 8, prompt_tuning_init: TEXT"), "TEXT and prompt_tuning_init_text"),
 }  # fmt: skip
 
 

@@ -54,27 +54,24 @@ def main() -> None:
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
-        code = _interrupted()
+        code = 130
     except Exception as error:
         code = _shown_by_typer(error)
+    if code == 130:
+        console.print("Interrupted. Finished trials are kept; run the same command again to go on.")
     sys.exit(code or 0)
 
 
 def _shown_by_typer(error: Exception) -> int:
     """Usage errors and exits that typer raises; anything else flies on, it is a defect."""
     if type(error).__name__ == "Abort":
-        return _interrupted()
+        return 130
     if hasattr(error, "show") and hasattr(error, "exit_code"):
         error.show()  # pyright: ignore[reportAttributeAccessIssue]
         return int(error.exit_code)  # pyright: ignore[reportAttributeAccessIssue]
     if hasattr(error, "exit_code"):
         return int(error.exit_code)  # pyright: ignore[reportAttributeAccessIssue]
     raise error
-
-
-def _interrupted() -> int:
-    console.print("Interrupted. Finished trials are kept; run the same command again to go on.")
-    return 130
 
 
 @app.callback(invoke_without_command=True)

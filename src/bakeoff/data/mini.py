@@ -22,10 +22,18 @@ SYSTEM = {
 """The one system message of each task: the trunk that all of its examples share."""
 
 LABELS = ["positive", "negative"]
-"""The answers of `sentiment`; an even set has as many of each."""
+CHOICES = ["yes", "no"]
+"""The answers of `sentiment` (did they like the film?) for each of LABELS; an even set has as many of each."""
 
-MAXIMUM = {"train": 40_000, "validation": 5_000, "test": 10_000}
-"""The most rows that a split gives for one seed."""
+MAXIMUM = {
+    "sentiment": {"train": 40_000, "validation": 5_000, "test": 10_000},
+    "math": {"train": 40_000, "validation": 5_000, "test": 10_000},
+    "code": {"train": 12_000, "validation": 1_600, "test": 3_200},
+}
+"""The most rows that each task's splits give for one seed."""
+
+ENTRY_POINT = "solve"
+"""The name of every function that `code` asks for."""
 
 
 def split_of(text: str) -> str:
@@ -35,12 +43,13 @@ def split_of(text: str) -> str:
 
 
 def sentiment(split: str, count: int, seed: int = 0) -> list[Row]:
-    """Reviews labelled positive or negative: single sentences to train and validate, long reviews to test."""
+    """Film reviews, answered yes if the writer liked the film, else no: taught on sentences, tested on long reviews."""
     review = long_review if split == "test" else short_review
 
     def draw(rng: random.Random, index: int) -> Row:
-        label = LABELS[index % 2]
-        return {**_messages("sentiment", review(rng, label), label), "choices": list(LABELS), "answer": label}
+        answer = CHOICES[index % 2]
+        text = review(rng, LABELS[index % 2])
+        return {**_messages("sentiment", text, answer), "choices": list(CHOICES), "answer": answer}
 
     return _collect("sentiment", split, count, seed, draw)
 
@@ -61,9 +70,10 @@ def code(split: str, count: int, seed: int = 0) -> list[Row]:
 
     def draw(rng: random.Random, index: int) -> Row:
         name, header, docstring, expression, calls = function(rng)
+        header = header.replace(name, ENTRY_POINT, 1)
         user = f'{header}\n    """{docstring}"""'
         row = _messages("code", user, f"{header}\n    return {expression}")
-        return {**row, "entry_point": name, "tests": _asserts(name, header, expression, calls)}
+        return {**row, "entry_point": ENTRY_POINT, "tests": _asserts(ENTRY_POINT, header, expression, calls)}
 
     return _collect("code", split, count, seed, draw)
 
@@ -85,10 +95,11 @@ def _rng(*purpose: object) -> random.Random:
 
 def _collect(task: str, split: str, count: int, seed: int, draw: Callable[[random.Random, int], Row]) -> list[Row]:
     """The first `count` different rows drawn that belong to `split`; a longer set begins with the shorter one."""
-    if split not in MAXIMUM:
-        raise ValueError(f"{task}: split {split!r} is unknown; accepted: {', '.join(MAXIMUM)}")
-    if not 0 <= count <= MAXIMUM[split]:
-        raise ValueError(f"{task}: {count} {split} rows asked for; accepted: 0 to {MAXIMUM[split]}")
+    most = MAXIMUM[task]
+    if split not in most:
+        raise ValueError(f"{task}: split {split!r} is unknown; accepted: {', '.join(most)}")
+    if not 0 <= count <= most[split]:
+        raise ValueError(f"{task}: {count} {split} rows asked for; accepted: 0 to {most[split]}")
     rng, seen, rows = _rng(task, split, seed), set(), []
     while len(rows) < count:
         row = draw(rng, len(rows))

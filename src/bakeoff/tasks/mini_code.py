@@ -19,7 +19,7 @@ class MiniCode(Task):
     kind: ClassVar[Literal["choose", "generate"]] = "generate"
     metrics = ("pass@1",)
     benchmarks = ("mini_code",)
-    decoding = Decoding(max_new_tokens=64)
+    decoding = Decoding(max_new_tokens=32)
     summary = "generated Python functions, judged by unit tests"
 
     def train(self, sources: Sources, limit: int | None) -> list[Example]:
@@ -44,7 +44,7 @@ class MiniCode(Task):
 
 def _examples(split: str, count: int) -> list[Example]:
     """The first `count` rows of a split, or all there are."""
-    rows = mini.code(split, min(count, mini.MAXIMUM[split]))
+    rows = mini.code(split, min(count, mini.MAXIMUM["code"][split]))
     return [
         Example(
             id=row["id"],

@@ -19,7 +19,7 @@ class MiniMath(Task):
     kind: ClassVar[Literal["choose", "generate"]] = "generate"
     metrics = ("exact_match",)
     benchmarks = ("mini_math",)
-    decoding = Decoding(max_new_tokens=64)
+    decoding = Decoding(max_new_tokens=40)
     summary = "generated arithmetic stories, solved step by step"
 
     def train(self, sources: Sources, limit: int | None) -> list[Example]:
@@ -34,7 +34,7 @@ class MiniMath(Task):
 
 def _examples(split: str, count: int) -> list[Example]:
     """The first `count` rows of a split, or all there are."""
-    rows = mini.math(split, min(count, mini.MAXIMUM[split]))
+    rows = mini.math(split, min(count, mini.MAXIMUM["math"][split]))
     return [
         Example(
             id=row["id"],

@@ -32,7 +32,7 @@ class MiniSentiment(Task):
 
 def _examples(split: str, count: int) -> list[Example]:
     """The first `count` rows of a split, or all there are."""
-    rows = mini.sentiment(split, min(count, mini.MAXIMUM[split]))
+    rows = mini.sentiment(split, min(count, mini.MAXIMUM["sentiment"][split]))
     return [
         Example(id=row["id"], messages=tuple(Message(**m) for m in row["messages"]), choices=tuple(row["choices"]))
         for row in rows
