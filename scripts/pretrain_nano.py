@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from nano_corpus import documents
@@ -82,7 +83,7 @@ def train_tokenizer(seed: int, vocabulary: int) -> PreTrainedTokenizerFast:
     )
 
 
-def configuration(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+def configuration(tokenizer: Any) -> LlamaConfig:
     """The shape of the model: four layers, 192 wide."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
@@ -99,9 +100,7 @@ def configuration(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     )
 
 
-def rows(
-    tokenizer: PreTrainedTokenizerFast, seed: int, length: int, weight: float
-) -> Iterator[list[tuple[int, float]]]:
+def rows(tokenizer: Any, seed: int, length: int, weight: float) -> Iterator[list[tuple[int, float]]]:
     """Rows of whole documents, `<s> text </s>` each, as pairs of token and weight, with little padding."""
     stream = documents(seed, dense=weight != 1)
     shelf: list[list[tuple[int, float]]] = []
@@ -115,7 +114,7 @@ def rows(
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, batch: Iterator[tuple[str, list[tuple[int, int]]]], weight: float
+    tokenizer: Any, batch: Iterator[tuple[str, list[tuple[int, int]]]], weight: float
 ) -> Iterator[list[tuple[int, float]]]:
     """The tokens of documents with their weights: `weight` in a reply and at the end of the document, else 1."""
     texts, spans = zip(*batch, strict=True)
@@ -133,7 +132,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": learning_rate, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take one step; matrices of one shape are made orthogonal together."""
         for group in self.param_groups:
             shapes: dict[torch.Size, list[torch.nn.Parameter]] = {}
@@ -142,6 +141,7 @@ class Muon(torch.optim.Optimizer):
             for (height, width), parameters in shapes.items():
                 updates = []
                 for parameter in parameters:
+                    assert parameter.grad is not None
                     mean = self.state[parameter].setdefault("mean", torch.zeros_like(parameter))
                     mean.lerp_(parameter.grad, 1 - group["momentum"])
                     updates.append(parameter.grad.lerp(mean, group["momentum"]))
@@ -161,7 +161,7 @@ def orthogonal(x: torch.Tensor, steps: int = 4) -> torch.Tensor:
     return x.mT if tall else x
 
 
-def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, arguments: argparse.Namespace) -> None:
+def train(model: LlamaForCausalLM, tokenizer: Any, arguments: argparse.Namespace) -> None:
     """Next-token pretraining with a short warm-up and a cosine to a tenth; saves as it goes."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -200,7 +200,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, arguments
             save(model, tokenizer, arguments.out)
 
 
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+def save(model: LlamaForCausalLM, tokenizer: Any, out: Path) -> None:
     """Write the Hugging Face folder: weights in float16, to be loaded as float32, and the checksums of its files."""
     out.mkdir(parents=True, exist_ok=True)
     state = {name: value.half() for name, value in model.state_dict().items() if name != "lm_head.weight"}

@@ -31,7 +31,8 @@ def ids(tokenizer, text):
 def test_the_folder_is_small_and_its_checksums_hold():
     files = [p for p in FOLDER.iterdir() if p.is_file()]
     assert sum(p.stat().st_size for p in files) <= 8e6
-    sums = dict(reversed(line.split("  ")) for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
+    lines = [line.split("  ") for line in (FOLDER / "SHA256SUMS").read_text().splitlines()]
+    sums = {name: digest for digest, name in lines}
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(sums)
     for name, digest in sums.items():
         assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == digest, name
@@ -56,7 +57,7 @@ def test_a_conversation_begins_with_its_prompt_and_the_answer_tokenises_alone(to
         assert tokenizer.decode(ids(tokenizer, answer)) == answer
 
 
-def test_labels_are_single_tokens_and_digits_stand_alone(tokenizer):
+def test_label_words_are_single_tokens_and_digits_stand_alone(tokenizer):
     assert [len(ids(tokenizer, label)) for label in mini.LABELS] == [1, 1]
     assert tokenizer.convert_ids_to_tokens(ids(tokenizer, "1234")) == list("1234")
 

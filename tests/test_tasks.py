@@ -80,10 +80,10 @@ def test_fingerprint_is_stable_and_follows_the_examples(task):
 def test_choices_keep_their_margin():
     task, sources = load("mini_sentiment")
     example = task.test("mini_sentiment", sources, 1)[0]
-    assert example.choices == ("positive", "negative") and example.answer == "positive"
-    (grade,) = task.grade([example], [Completion(text="negative", logprobs=(-3.0, -1.0))])
+    assert example.choices == ("yes", "no") and example.answer == "yes"
+    (grade,) = task.grade([example], [Completion(text="no", logprobs=(-3.0, -1.0))])
     assert grade.scores == {"accuracy": 0.0}
-    assert grade.detail == {"gold": "positive", "chosen": "negative", "margin": -2.0}
+    assert grade.detail == {"gold": "yes", "chosen": "no", "margin": -2.0}
 
 
 def test_details_of_generated_answers():

@@ -38,10 +38,8 @@ class Toy(Task):
             words = [chance.randrange(5, 97) for _ in range(chance.randint(2, 9))]
             text = " ".join(f"w{w}" for w in words)
             label = "w3" if words[0] < 50 else "w4"
-            messages = tuple(
-                Message(role=role, content=content)
-                for role, content in (("system", "w10 w11"), ("user", text), ("assistant", label))
-            )
+            system, user = Message(role="system", content="w10 w11"), Message(role="user", content=text)
+            messages = (system, user, Message(role="assistant", content=label))
             rows.append(Example(id=f"{split}-{i}", messages=messages, choices=("w3", "w4")))
         return rows
 
