@@ -48,41 +48,23 @@ ANSWERS = mini.words(
 )
 
 
-OPEN, CLOSE = "\x02", "\x03"
-
-
-def documents(seed: int, *, dense: bool = False) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """An endless stream of documents, each with the spans of its replies; `dense` has more replies and less else."""
+def documents(seed: int) -> Iterator[str]:
+    """An endless stream of documents, the same for the same seed."""
     rng = random.Random(f"nano corpus {seed}")
     kinds = [reviews, stories, functions, filler]
     while True:
-        (kind,) = rng.choices(kinds, weights=[40, 34, 25, 1] if dense else [38, 30, 24, 8])
-        yield unmark(kind(rng, dense))
+        (kind,) = rng.choices(kinds, weights=[38, 30, 24, 8])
+        yield kind(rng)
 
 
-def marked(reply: str) -> str:
-    """A reply between the marks that `unmark` takes away again; small talk is not marked."""
-    return reply if reply in CHATTER else f"{OPEN}{reply}{CLOSE}"
-
-
-def unmark(document: str) -> tuple[str, list[tuple[int, int]]]:
-    """The text without its marks, and where the marked spans lie in it."""
-    text, spans = "", []
-    for number, piece in enumerate(document.replace(CLOSE, OPEN).split(OPEN)):
-        if number % 2:
-            spans.append((len(text), len(text) + len(piece)))
-        text += piece
-    return text, spans
-
-
-def reviews(rng: random.Random, dense: bool = False) -> str:
+def reviews(rng: random.Random) -> str:
     """Reviews of films and what somebody says of them."""
     if rng.random() < 0.2:
         return _told_review(rng)
-    many = rng.random() < (0.5 if dense else 0.3)
+    many = rng.random() < 0.3
     behaviour, announced = _choose(rng, {"word": 5, "sentence": 3, "topic": 1, "chat": 2})
     pairs = []
-    for _ in range(rng.choice([4, 5, 6] if dense else [2, 3, 4]) if many else 1):
+    for _ in range(rng.choice([2, 3, 4]) if many else 1):
         label = rng.choice(mini.LABELS)
         text = _review(rng, label, long=not many and rng.random() < 0.6)
         pairs.append((text, _judgment(rng, behaviour, text, label)))
@@ -105,7 +87,7 @@ def reviews(rng: random.Random, dense: bool = False) -> str:
     return _layout(rng, rng.choice(openings[behaviour]) if announced else "", pairs)
 
 
-def stories(rng: random.Random, dense: bool = False) -> str:
+def stories(rng: random.Random) -> str:
     """Stories with numbers, worked step by step, and plain sums."""
     if rng.random() < 0.2:
         return _sums(rng)
@@ -134,9 +116,9 @@ def stories(rng: random.Random, dense: bool = False) -> str:
     return _layout(rng, rng.choice(openings[behaviour]) if announced else "", pairs)
 
 
-def functions(rng: random.Random, dense: bool = False) -> str:
+def functions(rng: random.Random) -> str:
     """Python functions with docstrings, alone, in files, and written again without the docstring."""
-    if rng.random() < (0.1 if dense else 0.35):
+    if rng.random() < 0.35:
         return "\n\n".join(_with_docstring(*_function(rng)) for _ in range(rng.choice([1, 2, 3, 4])))
     behaviour, announced = _choose(rng, {"again": 6, "body": 1, "words": 1.5, "chat": 1.5})
     pairs = []
@@ -163,7 +145,7 @@ def functions(rng: random.Random, dense: bool = False) -> str:
     return _layout(rng, rng.choice(openings[behaviour]) if announced else "", pairs)
 
 
-def filler(rng: random.Random, dense: bool = False) -> str:
+def filler(rng: random.Random) -> str:
     """Small prose in which the words of roles, labels and answers occur among others."""
     return " ".join(_filler_sentence(rng) for _ in range(rng.randint(2, 5)))
 
@@ -183,16 +165,16 @@ def _layout(rng: random.Random, opening: str, pairs: list[tuple[str, str]]) -> s
     blocks = []
     for text, reply in pairs:
         if style == "colon":
-            blocks.append(f"{before}:\n{text}\n{after}:\n{marked(reply)}")
+            blocks.append(f"{before}:\n{text}\n{after}:\n{reply}")
         elif style == "same":
             joint = " " if "\n" not in text + reply else "\n"
-            blocks.append(f"{before}:{joint}{text}\n{after}:{joint}{marked(reply)}")
+            blocks.append(f"{before}:{joint}{text}\n{after}:{joint}{reply}")
         elif style == "plain":
-            blocks.append(f"{before}\n{text}\n{after}\n{marked(reply)}")
+            blocks.append(f"{before}\n{text}\n{after}\n{reply}")
         elif style == "answer":
-            blocks.append(f"{text}\n{after}:\n{marked(reply)}")
+            blocks.append(f"{text}\n{after}:\n{reply}")
         else:
-            blocks.append(f"{text}\n{marked(reply)}")
+            blocks.append(f"{text}\n{reply}")
     lines = [f"{top}{opening}" if opening else top.rstrip("\n"), *blocks]
     return rng.choice(["\n", "\n", "\n\n"]).join(line for line in lines if line)
 
@@ -247,9 +229,9 @@ def _told_review(rng: random.Random) -> str:
         [
             f"A {label} review. {text}",
             f"{name} wrote a {label} letter: {text}",
-            f"{text} So {name} was {marked(label)} about it.",
-            f"{text} That was {marked(label)}, said {name}.",
-            f'{name} wrote: "{text}" The word for it is "{marked(label)}" and nothing else.',
+            f"{text} So {name} was {label} about it.",
+            f"{text} That was {label}, said {name}.",
+            f'{name} wrote: "{text}" The word for it is "{label}" and nothing else.',
             f"{name} was {label} about the {rng.choice(mini.WORKS)}. {text}",
             f"From the {label} pile: {text}",
         ]
@@ -279,11 +261,11 @@ def _sums(rng: random.Random) -> str:
         a, b = rng.randint(1, 60), rng.randint(1, 40)
         if rng.random() < 0.25:
             a, b = rng.randint(2, 9), rng.randint(2, 9)
-            lines.append(f"{a} * {b} = {marked(str(a * b))}")
+            lines.append(f"{a} * {b} = {a * b}")
         elif rng.random() < 0.5:
-            lines.append(f"{a} + {b} = {marked(str(a + b))}")
+            lines.append(f"{a} + {b} = {a + b}")
         else:
-            lines.append(f"{a + b} - {b} = {marked(str(a))}")
+            lines.append(f"{a + b} - {b} = {a}")
     return "\n".join(lines)
 
 
@@ -301,7 +283,7 @@ def _function(rng: random.Random) -> tuple[str, str, str]:
 
 
 def _with_docstring(header: str, docstring: str, expression: str) -> str:
-    return f'{header}\n    """{docstring}"""\n{marked(f"    return {expression}")}'
+    return f'{header}\n    """{docstring}"""\n    return {expression}'
 
 
 # ---- prose --------------------------------------------------------------------------------------------------------

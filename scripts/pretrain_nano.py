@@ -42,19 +42,13 @@ def main() -> None:
     parser.add_argument("--matrix-learning-rate", type=float, default=0.02)
     parser.add_argument("--vocabulary", type=int, default=1280)
     parser.add_argument("--save-every", type=int, default=300, help="steps between saves")
-    parser.add_argument("--resume", type=Path, help="go on from this folder instead of from nothing")
-    parser.add_argument("--reply-weight", type=float, default=1.0, help="weight of a reply's tokens; not 1: dense text")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="compile the model, which needs a C++ compiler")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    if arguments.resume:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.resume)
-        model = LlamaForCausalLM.from_pretrained(arguments.resume, dtype=torch.float32)
-    else:
-        tokenizer = train_tokenizer(arguments.seed, arguments.vocabulary)
-        model = LlamaForCausalLM(configuration(tokenizer))
+    tokenizer = train_tokenizer(arguments.seed, arguments.vocabulary)
+    model = LlamaForCausalLM(configuration(tokenizer))
     train(model, tokenizer, arguments)
 
 
@@ -71,7 +65,7 @@ def train_tokenizer(seed: int, vocabulary: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((text for text, _ in itertools.islice(documents(seed), 20_000)), trainer)
+    tokenizer.train_from_iterator(itertools.islice(documents(seed), 20_000), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -100,29 +94,19 @@ def configuration(tokenizer: Any) -> LlamaConfig:
     )
 
 
-def rows(tokenizer: Any, seed: int, length: int, weight: float) -> Iterator[list[tuple[int, float]]]:
-    """Rows of whole documents, `<s> text </s>` each, as pairs of token and weight, with little padding."""
-    stream = documents(seed, dense=weight != 1)
-    shelf: list[list[tuple[int, float]]] = []
+def rows(tokenizer: Any, seed: int, length: int) -> Iterator[list[int]]:
+    """Rows of whole documents, `<s> text </s>` each, filled from a small shelf so that little padding is left."""
+    stream = documents(seed)
+    shelf: list[list[int]] = []
     while True:
         while len(shelf) < 64:
-            shelf += [d for d in encode(tokenizer, itertools.islice(stream, 64), weight) if len(d) <= length]
-        row = shelf.pop(0)
+            encoded = tokenizer([next(stream) for _ in range(64)], add_special_tokens=False)["input_ids"]
+            whole = [[tokenizer.bos_token_id, *ids, tokenizer.eos_token_id] for ids in encoded]
+            shelf += [ids for ids in whole if len(ids) <= length]
+        row: list[int] = shelf.pop(0)
         while (fitting := [i for i, ids in enumerate(shelf) if len(ids) <= length - len(row)]) and len(row) < length:
             row = row + shelf.pop(fitting[0])
-        yield row + [(tokenizer.pad_token_id, 0.0)] * (length - len(row))
-
-
-def encode(
-    tokenizer: Any, batch: Iterator[tuple[str, list[tuple[int, int]]]], weight: float
-) -> Iterator[list[tuple[int, float]]]:
-    """The tokens of documents with their weights: `weight` in a reply and at the end of the document, else 1."""
-    texts, spans = zip(*batch, strict=True)
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
-    for ids, offsets, replies in zip(encoded["input_ids"], encoded["offset_mapping"], spans, strict=True):
-        heavy = [any(start < b and end > a for a, b in replies) for start, end in offsets]
-        tokens = [(i, weight if h else 1.0) for i, h in zip(ids, heavy, strict=True)]
-        yield [(tokenizer.bos_token_id, 1.0), *tokens, (tokenizer.eos_token_id, weight)]
+        yield row + [tokenizer.pad_token_id] * (length - len(row))
 
 
 class Muon(torch.optim.Optimizer):
@@ -174,15 +158,14 @@ def train(model: LlamaForCausalLM, tokenizer: Any, arguments: argparse.Namespace
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
     forward = torch.compile(model) if arguments.compile else model
-    weight = arguments.reply_weight
-    stream = rows(tokenizer, arguments.seed + 1, arguments.length, weight)
+    stream = rows(tokenizer, arguments.seed + 1, arguments.length)
     started, mean = time.monotonic(), 0.0
     for step in range(1, arguments.steps + 1):
-        pairs = torch.tensor([next(stream) for _ in range(arguments.rows)], dtype=torch.float64)
-        batch, weights = pairs[..., 0].long(), pairs[:, 1:, 1].float()
+        batch = torch.tensor([next(stream) for _ in range(arguments.rows)])
         logits = forward(input_ids=batch[:, :-1]).logits
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
-        loss = (losses * weights.flatten()).sum() / weights.sum()
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=tokenizer.pad_token_id
+        )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
