@@ -21,11 +21,11 @@ quickstart: $(VENV)/installed
 
 test: lint
 	@echo "Running the fast tests"
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-all: lint
 	@echo "Running all tests, the slow ones too"
-	@$(BIN)/python -m pytest -m ""
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ""
 
 lint: $(VENV)/installed-dev
 	@echo "Checking style (ruff)"
