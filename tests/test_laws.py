@@ -16,6 +16,7 @@ from bakeoff.engine.evaluate import score
 from bakeoff.engine.generate import Request, generate
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.packing import pack, trunk_length
+from bakeoff.engine.plain import Plain
 from bakeoff.engine.prove import doubt
 from bakeoff.engine.randomness import generator, sampler
 from bakeoff.engine.train import Learner, train
@@ -56,8 +57,8 @@ def losses(one: Learner) -> list[float]:
     return [row.loss for row in one.curve]
 
 
-def _plain(one: Learner) -> reference.Reference:
-    assert isinstance(one.adapter, reference.Reference)
+def _plain(one: Learner) -> Plain:
+    assert isinstance(one.adapter, Plain)
     return one.adapter
 
 
@@ -95,7 +96,7 @@ def _exact_rotary(module) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_lanes_equal_peft_over_twenty_steps(architecture, name):
     """Law 1 in float32: the same losses as PEFT on padded batches, from the same weights, to 1e-5."""
-    other = learner(tiny_backbone(architecture), name, wrap=reference.Reference)
+    other = learner(tiny_backbone(architecture), name, wrap=Plain)
     backbone = tiny_backbone(architecture)
     one = learner(backbone, name)
     run_lanes(backbone, one)
@@ -110,7 +111,7 @@ def test_lanes_equal_peft_in_float64(architecture, name):
     backbone = in_float64(tiny_backbone(architecture, torch.float64))
     one = learner(backbone, name)
     run_lanes(backbone, one)
-    other = learner(in_float64(tiny_backbone(architecture, torch.float64)), name, wrap=reference.Reference)
+    other = learner(in_float64(tiny_backbone(architecture, torch.float64)), name, wrap=Plain)
     reference.train(other)
     assert losses(one) == pytest.approx(losses(other), abs=1e-10)
     _plain(other).collect()
@@ -186,7 +187,7 @@ def test_a_part_without_gradient_is_an_error_not_a_result():
 
 def test_both_halves_of_the_hybrid_train_in_the_reference(architecture):
     """PEFT's own nesting freezes the LoRA half; ours must not."""
-    one = learner(tiny_backbone(architecture), "combine", wrap=reference.Reference)
+    one = learner(tiny_backbone(architecture), "combine", wrap=Plain)
     start = tensors(_plain(one).adapter)
     reference.train(one)
     _plain(one).collect()
@@ -220,7 +221,7 @@ def test_saved_adapters_give_the_same_answers(architecture, name, tmp_path):
     again = method(name).attach(backbone, generator(1, "init")).eval()
     again.load(tmp_path)
     assert score(Lanes(backbone, [again]), items)[0] == wanted
-    by_peft = reference.Reference(backbone, again).eval()
+    by_peft = Plain(backbone, again).eval()
     for own, other in zip(wanted, reference.score(by_peft, items), strict=True):
         assert own == pytest.approx(other, abs=1e-4)
     again.release()
@@ -235,8 +236,7 @@ def test_seeds_rule_and_the_global_generator_is_not_read(architecture, name):
     same = tensors(method(name).attach(backbone, generator(0, "init")))
     other = tensors(method(name).attach(backbone, generator(1, "init")))
     assert all(torch.equal(first[key], same[key]) for key in first)
-    if not method(name).solo:
-        assert any(not torch.equal(first[key], other[key]) for key in first)
+    assert method(name).draws == any(not torch.equal(first[key], other[key]) for key in first)
     one = learner(backbone, name)
     run_lanes(backbone, one)
     assert torch.equal(before, torch.random.get_rng_state())
@@ -285,7 +285,7 @@ def test_cached_generation_equals_uncached(architecture, name, slots):
     lanes = Lanes(backbone, [adapter, adapter] if not method(name).solo else [adapter])
     requests = [[Request(prompt) for prompt in prompts] for _ in lanes.adapters]
     generate(lanes, requests, Decoding(max_new_tokens=9), stop=[7, 11], slots=slots)
-    plain = reference.Reference(backbone, adapter).eval()
+    plain = Plain(backbone, adapter).eval()
     for own in requests:
         for request in own:
             assert (request.ids, request.stopped) == _slowly(plain, request.prompt.prompt, 9, (7, 11))
@@ -306,7 +306,7 @@ def _stirred(chosen, backbone):
 def _slowly(model, prompt, limit: int, stop) -> tuple[list[int], bool]:
     ids: list[int] = []
     while len(ids) < limit:
-        token = int(model.logits([[*prompt, *ids]])[0, -1].argmax())
+        token = int(model.logits([[*prompt, *ids]], [len(prompt)])[0, -1].argmax())
         if token in stop:
             return ids, True
         ids.append(token)
@@ -371,7 +371,7 @@ def test_packing_is_exact_however_rows_are_cut(architecture, row_tokens, monkeyp
     monkeypatch.setattr("bakeoff.engine.lanes.pack", lambda *args, **_: pack(*args, row_tokens=row_tokens))
     found = score(Lanes(backbone, adapters), items)
     for adapter, own in zip(adapters, found, strict=True):
-        padded = reference.score(reference.Reference(backbone, adapter).eval(), items)
+        padded = reference.score(Plain(backbone, adapter).eval(), items)
         for row, other in zip(own, padded, strict=True):
             assert row == pytest.approx(other, abs=2e-4)
 

@@ -150,6 +150,8 @@ class _Decoder:
         backbone = self.lanes.backbone
         mask = self.cache.open()
         embeds = backbone.embedding(self.last)[:, None]
+        answer = torch.zeros_like(self.last)
+        self.lanes.tell(answer == 0, self.cache.filled, answer, [0] * len(self.queues))
         with self.lanes.transforming():
             hidden = backbone.hidden(embeds, self.cache.filled[:, None], mask, self.cache)
         active = [slot for slot, request in enumerate(self.slots) if request]

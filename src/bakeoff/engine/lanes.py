@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bakeoff.data.messages import Encoded
 from bakeoff.engine.packing import Packed, pack
-from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.methods.adapters.adapter import Adapter, View
 from bakeoff.models.backbone import Backbone
 
 
@@ -45,6 +45,7 @@ class Lanes:
         self.soft = [0 if (soft := a.soft_prompt()) is None else len(soft) for a in adapters]
         self.prefix = [0 if (prefix := a.prefix()) is None else prefix.shape[3] for a in adapters]
         self.sites = sorted(frozenset().union(*(a.sites for a in adapters)))
+        self.inputs = sorted(frozenset().union(*(a.inputs for a in adapters)))
         # runs of neighbouring lanes that can be transformed together: (first, end)
         runs = [list(run) for _, run in groupby(range(len(adapters)), key=lambda i: adapters[i].signature())]
         self.runs = [(run[0], run[-1] + 1) for run in runs]
@@ -59,19 +60,25 @@ class Lanes:
 
     def pack(self, items: Sequence[Sequence[Encoded]], **options: Any) -> Packed:
         """One batch of examples per lane as one pass."""
-        return pack(items, self.soft, self.prefix, self.backbone.device, **options)
+        tails = [max(1, adapter.tail) for adapter in self.adapters]
+        return pack(items, self.soft, self.prefix, self.backbone.device, tails=tails, **options)
 
     def hidden(self, packed: Packed, keep: PrefixCache | None = None) -> Tensor:
         """The last hidden states of a packed pass, [rows, tokens, width]."""
         embeds = self._embed(packed)
         cache = keep or PrefixCache(None)
         cache.prefix = self.prefix_rows(packed.rows_per_lane)
-        real = (packed.spans >= 0).view(len(self.adapters), -1)
-        for adapter, own in zip(self.adapters, real, strict=True):
-            adapter.seen(own)
+        self.tell(packed.spans >= 0, packed.positions, packed.left, packed.virtual)
         use = cache if cache.prefix is not None or cache.keep else None
         with self.transforming():
             return self.backbone.hidden(embeds, packed.positions, packed.mask, use)
+
+    def tell(self, real: Tensor, positions: Tensor, left: Tensor, virtual: Sequence[int]) -> None:
+        """Tell every adapter what its tokens of the next pass are; each [rows, tokens], rows lane by lane."""
+        lanes = len(self.adapters)
+        real, positions, left = (each.reshape(lanes, -1) for each in (real, positions, left))
+        for i, adapter in enumerate(self.adapters):
+            adapter.seen(View(real[i], positions[i] - virtual[i], left[i]))
 
     def logits(self, hidden: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """Next-token logits at the given positions only, [positions, vocabulary]."""
@@ -79,7 +86,7 @@ class Lanes:
 
     def transforming(self) -> Any:
         """A context in which the model's sites go through the lanes' transforms (rows lie lane by lane)."""
-        return self.backbone.transformed(self.sites, self._transform)
+        return self.backbone.transformed(self.sites, self._transform, self.inputs, self._enter)
 
     def prefix_rows(self, rows_per_lane: int) -> Tensor | None:
         """Every lane's prefix, right-padded with zeros to the longest: [layers, 2, rows, heads, tokens, head_dim]."""
@@ -112,6 +119,11 @@ class Lanes:
         xs, ys = x.reshape(lanes, -1, x.shape[-1]), y.reshape(lanes, -1, y.shape[-1])
         parts = [self._transform_run(site, xs[a:b], ys[a:b], self.adapters[a:b]) for a, b in self.runs]
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(y.shape)
+
+    def _enter(self, site: str, x: Tensor) -> Tensor:
+        own = x.reshape(len(self.adapters), -1, x.shape[-1])
+        changed = [a.enter(site, own[i]) if site in a.inputs else own[i] for i, a in enumerate(self.adapters)]
+        return torch.stack(changed).view(x.shape)
 
     @staticmethod
     def _transform_run(site: str, x: Tensor, y: Tensor, adapters: list[Adapter]) -> Tensor:

@@ -17,6 +17,7 @@ class Full(Method):
     """Every parameter of the model, embeddings included, is trained; tied ones stay tied."""
 
     use: ClassVar[str] = "full"
+    draws: ClassVar[bool] = False
     solo: ClassVar[bool] = True
     summary: ClassVar[str] = "full fine-tuning: every weight of the base is trained"
 

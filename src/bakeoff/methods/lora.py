@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -21,7 +22,8 @@ class Lora(Method):
     """y + (lora_alpha / r) B A dropout(x) on each target module (Hu et al. 2021); equals peft.LoraConfig.
 
     A [r, in] starts Kaiming-uniform, B [out, r] at zero. `target_modules` takes PEFT's names, `all-linear` and roles
-    (query, key, value, output, gate, up, down); without it PEFT's own choice for the architecture holds.
+    (query, key, value, output, gate, up, down); without it PEFT's own choice for the architecture holds. A role inside
+    a fused module (GPT-2's c_attn) has its own A and B on its slice. `layers_to_transform` keeps to some layers.
     """
 
     use: ClassVar[str] = "lora"
@@ -31,25 +33,23 @@ class Lora(Method):
     r: Annotated[int, Field(ge=1)] = 8
     lora_alpha: Annotated[float, Field(gt=0)] = 8
     lora_dropout: Fraction = 0.0
+    use_rslora: bool = False
     target_modules: str | tuple[str, ...] | None = None
+    layers_to_transform: int | tuple[int, ...] | None = None
+
+    @property
+    def scaling(self) -> float:
+        """What B A x is multiplied by: lora_alpha / r, with use_rslora lora_alpha / sqrt(r) (Kalajdzievski 2023)."""
+        return self.lora_alpha / (math.sqrt(self.r) if self.use_rslora else self.r)
 
     def targets(self, backbone: Backbone) -> list[Site]:
         """The sites it adapts on this model; InputError if there are none or the rank is larger than one of them."""
         from bakeoff.errors import InputError
         from bakeoff.models.sites import match
+        from bakeoff.models.targets import default
 
-        wanted = self.target_modules
-        if wanted is None:
-            from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
-
-            if backbone.config.model_type not in defaults:
-                raise InputError(
-                    "target_modules",
-                    f"PEFT has no default for {backbone.config.model_type}",
-                    "name the modules or 'all-linear'",
-                )
-            wanted = defaults[backbone.config.model_type]
-        sites = match(backbone.sites, wanted, "target_modules")
+        wanted = self.target_modules or default(backbone.config.model_type, "lora")
+        sites = match(backbone.sites, wanted, "target_modules", self.layers_to_transform)
         smallest = min(min(site.in_features, site.out_features) for site in sites)
         if self.r > smallest:
             raise InputError(

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 class Method(Frozen, ABC):
     """A fine-tuning method's hyperparameters, named and defaulted as PEFT's. A subclass is one file named like `use`.
 
-    `trains` is False where there is nothing to train (one trial, no seed). `solo` says that the method changes the
-    base's own weights, so that its trial shares a model with nobody. `version` goes up when the method's mathematics
+    `trains` is False where there is nothing to train (one trial, no seed). `draws` is False where every seed starts
+    from the same weights. `solo` says that the method changes the base's own weights, so that its trial shares a model
+    with nobody. `version` goes up when the method's mathematics
     change, and with it every key. `example` is a small configuration: the one shown to people and held to the laws.
     """
 
     use: ClassVar[str]
     version: ClassVar[int] = 1
     trains: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
     solo: ClassVar[bool] = False
     summary: ClassVar[str] = ""
     example: ClassVar[dict[str, Any]] = {}

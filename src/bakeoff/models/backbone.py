@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bakeoff.errors import InputError
-from bakeoff.models.sites import Site, find_sites
+from bakeoff.models.sites import Norm, Site, find_norms, find_sites
 from bakeoff.study.spec import Model
 
 Transform = Callable[[str, Tensor, Tensor], Tensor]  # (site, its input, its output) -> its new output
+Enter = Callable[[str, Tensor], Tensor]  # (site, its input) -> its new input
 _FILES = (
     "*.safetensors",
     "config.json",
@@ -42,6 +45,7 @@ class Backbone:
         self.embedding: Any = self.model.get_input_embeddings()
         self.head: Any = self.model.get_output_embeddings()
         self.sites: dict[str, Site] = find_sites(model, self.head)
+        self.norms: dict[str, Norm] = find_norms(model)
         self.width: int = config.hidden_size
         self.layers: int = config.num_hidden_layers
         self.heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -85,6 +89,12 @@ class Backbone:
         """Adapters are held in float32 over a half-precision base, else in the base's dtype (as PEFT does)."""
         return torch.float32 if self.dtype in (torch.float16, torch.bfloat16) else self.dtype
 
+    def blocks(self) -> list[str]:
+        """The names of the decoder's layers, whose outputs are the residual stream."""
+        inside = next(iter(self.sites))
+        prefix = inside[: re.search(r"\.\d+\.", f"{inside}.").start()]  # pyright: ignore[reportOptionalMemberAccess]
+        return [f"{prefix}.{i}" for i in range(self.layers)]
+
     def parameters(self) -> int:
         """How many numbers the base has, tied ones once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
@@ -109,19 +119,42 @@ class Backbone:
         )
         return out.last_hidden_state
 
+    def module(self, site: str) -> str:
+        """The name of the module that a site is at: a linear site's, or the name of a block or norm itself."""
+        return self.sites[site].module if site in self.sites else site
+
     @contextmanager
-    def transformed(self, sites: Iterable[str], transform: Transform) -> Iterator[None]:
-        """While open, the output of each named site is what `transform(site, x, y)` makes of it."""
-
-        def hook_of(site: str) -> Callable[..., Tensor]:
-            return lambda _module, inputs, output: transform(site, inputs[0], output)
-
-        hooks = [self.model.get_submodule(site).register_forward_hook(hook_of(site)) for site in sites]
+    def transformed(
+        self, sites: Iterable[str], transform: Transform, inputs: Iterable[str] = (), enter: Enter | None = None
+    ) -> Iterator[None]:
+        """While open, each of `sites` puts out `transform(site, x, y)`, each of `inputs` takes in `enter(site, x)`."""
+        hooks = []
+        for site in inputs:
+            assert enter is not None
+            hooks.append(hook_input(self.model.get_submodule(self.module(site)), site, enter))
+        for site in sites:
+            hooks.append(hook_output(self.model.get_submodule(self.module(site)), site, transform))
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def hook_output(module: nn.Module, site: str, transform: Transform) -> RemovableHandle:
+    """From now on the module puts out `transform(site, x, y)`; a block's y is the hidden states it puts out first."""
+
+    def changed(_: Any, inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (transform(site, inputs[0], output[0]), *output[1:])
+        return transform(site, inputs[0] if inputs else output, output)
+
+    return module.register_forward_hook(changed)
+
+
+def hook_input(module: nn.Module, site: str, enter: Enter) -> RemovableHandle:
+    """From now on the module takes in `enter(site, x)`."""
+    return module.register_forward_pre_hook(lambda _, inputs: (enter(site, inputs[0]), *inputs[1:]))
 
 
 def locate(spec: Model, where: str) -> Path:

@@ -20,6 +20,7 @@ from bakeoff.engine import evaluate, prove, reference
 from bakeoff.engine import train as training
 from bakeoff.engine.evaluate import Questions, graded, questions
 from bakeoff.engine.lanes import Lanes
+from bakeoff.engine.plain import Plain
 from bakeoff.engine.randomness import generator
 from bakeoff.engine.train import Learner
 from bakeoff.errors import BakeoffError, TrialError
@@ -164,7 +165,7 @@ def _reference_engine(
     outcomes = []
     asked = place.questions(trials[0], backbone, context)
     for trial, adapter in zip(trials, adapters, strict=True):
-        model = reference.Reference(backbone, adapter)
+        model = Plain(backbone, adapter)
         (learner,) = _learners(place, backbone, [trial], [model], context)
         _reset_peak(backbone)
         seconds = reference.train(learner, place.progress.step) if learner else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,39 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an adapter may know of the tokens of a pass, each [tokens].
+
+    `real` is False for padding; `start` counts a token's place in its own text from 0 (negative for virtual tokens);
+    `left` counts the prompt's tokens from this one to its last, both included: 0 from the answer on, `SHARED` in a
+    trunk that prompts of unequal length share.
+    """
+
+    real: Tensor
+    start: Tensor
+    left: Tensor
+
+
+SHARED = 2**30
+
+
 class Adapter(nn.Module):
     """The trainable part of one trial. Its parameters are what is trained, counted and saved.
 
-    `sites` names the modules whose outputs `transform` changes; dropout draws from
-    `noise`, which `seed_noise` sets, and applies in training mode only.
+    `sites` names the sites whose outputs `transform` changes, `inputs` those whose inputs `enter` changes. `tail` is
+    how many of a prompt's last tokens it treats unlike the others: packing does not let examples share them. Dropout
+    draws from `noise`, which `seed_noise` sets, and applies in training mode only. In a combination, parts of a lower
+    `stage` act first, whatever their order: 0 adds to a module's output, 1 scales what is there, 2 acts on the
+    result, 3 puts virtual tokens before the text.
     """
 
     sites: frozenset[str] = frozenset()
+    inputs: frozenset[str] = frozenset()
+    tail: int = 0
+    stage: int = 0
     noise: torch.Generator | None = None
-    real: Tensor | None = None
+    view: View | None = None
 
     def soft_prompt(self) -> Tensor | None:
         """Embeddings put before every sequence, [tokens, width], or None."""
@@ -29,6 +53,10 @@ class Adapter(nn.Module):
     def prefix(self) -> Tensor | None:
         """Keys and values put before every layer's own, [layers, 2, heads, tokens, head_dim], or None."""
         return None
+
+    def enter(self, site: str, x: Tensor) -> Tensor:
+        """The site's new input, [tokens, in]."""
+        return x
 
     def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
         """The site's new output, [tokens, out], from its input x, [tokens, in], and its output y, [tokens, out]."""
@@ -47,9 +75,23 @@ class Adapter(nn.Module):
         """Give the adapter the generator that its dropout draws from."""
         self.noise = generator
 
-    def seen(self, real: Tensor) -> None:
-        """Told before each packed pass which of the lane's tokens are real, [tokens] boolean: dropout skips padding."""
-        self.real = real
+    def seen(self, view: View) -> None:
+        """Told before each pass what the lane's tokens are: dropout skips padding, some methods act by position."""
+        self.view = view
+
+    def drop(self, x: Tensor, p: float) -> Tensor:
+        """Dropout of x, [tokens, width], in training mode: a draw per real token from the adapter's own generator.
+
+        So neither padding nor company, which change how long a pass is, change what is dropped.
+        """
+        if not (self.training and p):
+            return x
+        assert self.view is not None
+        real = self.view.real
+        keep = torch.zeros_like(x)
+        drawn = torch.rand(int(real.sum()), x.shape[-1], generator=self.noise) >= p
+        keep[real] = drawn.to(x) / (1 - p)
+        return x * keep
 
     def after_step(self, step: int) -> None:
         """Called after each optimiser step, with its number from 1."""
@@ -64,28 +106,33 @@ class Adapter(nn.Module):
         return {}
 
     def peft_config(self) -> Any:
-        """The PeftConfig that describes the adapter to PEFT, or None where there is nothing to describe."""
+        """The PeftConfig that describes the adapter to PEFT, or None where PEFT has no such method."""
         return None
 
+    def stored(self) -> dict[str, Tensor]:
+        """The tensors of adapter_model.safetensors: `tensors`, unless the file's format is another."""
+        return self.tensors()
+
+    def take(self, stored: dict[str, Tensor]) -> None:
+        """Set the trained tensors from those of an adapter_model.safetensors."""
+        own = self.tensors()
+        if stored.keys() != own.keys():
+            raise ValueError(f"other tensors than this adapter's: {sorted(stored.keys() ^ own.keys())[:3]}")
+        for name, tensor in own.items():
+            tensor.copy_(stored[name])
+
     def save(self, directory: Path) -> None:
-        """Write adapter_config.json and adapter_model.safetensors as PEFT reads them."""
+        """Write adapter_config.json (where PEFT has the method) and adapter_model.safetensors, as PEFT reads them."""
         directory.mkdir(parents=True, exist_ok=True)
         config = self.peft_config()
         if config is not None:
             config.save_pretrained(directory)
-        tensors = {name: tensor.detach().contiguous().cpu().clone() for name, tensor in self.tensors().items()}
+        tensors = {name: tensor.detach().contiguous().cpu().clone() for name, tensor in self.stored().items()}
         if tensors:
             save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})
 
+    @torch.no_grad()
     def load(self, directory: Path) -> None:
         """Take the trained tensors from a directory that `save` or PEFT wrote."""
-        path = directory / "adapter_model.safetensors"
-        own = self.tensors()
-        if not own:
-            return
-        stored = load_file(path)
-        if stored.keys() != own.keys():
-            raise ValueError(f"{path} holds other tensors than this adapter: {sorted(stored.keys() ^ own.keys())[:3]}")
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(stored[name])
+        if self.tensors():
+            self.take(load_file(directory / "adapter_model.safetensors"))

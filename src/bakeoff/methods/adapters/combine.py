@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.methods.adapters.adapter import Adapter, View
 
 
 class CombinedAdapter(Adapter):
-    """Soft prompts and prefixes one after another, transforms one over another, in the order of the parts."""
+    """Soft prompts and prefixes one after another, transforms one over another: by stage, then in the parts' order."""
 
     def __init__(self, parts: dict[str, Adapter]):
         super().__init__()
-        self.names = list(parts)
-        self.parts = nn.ModuleList(parts.values())
+        self.names = sorted(parts, key=lambda name: parts[name].stage)
+        self.parts = nn.ModuleList(parts[name] for name in self.names)
         self.sites = frozenset().union(*(part.sites for part in parts.values()))
+        self.inputs = frozenset().union(*(part.inputs for part in parts.values()))
+        self.tail = max(part.tail for part in parts.values())
 
     @property
     def _adapters(self) -> list[Any]:
@@ -33,6 +35,12 @@ class CombinedAdapter(Adapter):
     def prefix(self) -> Tensor | None:
         found = [part.prefix() for part in self._adapters if part.prefix() is not None]
         return torch.cat(found, dim=3) if found else None
+
+    def enter(self, site: str, x: Tensor) -> Tensor:
+        for part in self._adapters:
+            if site in part.inputs:
+                x = part.enter(site, x)
+        return x
 
     def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
         for part in self._adapters:
@@ -54,9 +62,9 @@ class CombinedAdapter(Adapter):
         for part in self._adapters:
             part.seed_noise(generator)
 
-    def seen(self, real: Tensor) -> None:
+    def seen(self, view: View) -> None:
         for part in self._adapters:
-            part.seen(real)
+            part.seen(view)
 
     def after_step(self, step: int) -> None:
         for part in self._adapters:

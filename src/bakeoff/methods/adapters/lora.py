@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,21 +12,25 @@ from torch import Generator, Tensor, nn
 
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.models.backbone import Backbone
-from bakeoff.models.sites import Site
+from bakeoff.models.sites import Site, features
 
 if TYPE_CHECKING:
     from bakeoff.methods.lora import Lora
 
 
 class LoraAdapter(Adapter):
-    """y + (lora_alpha / r) B A dropout(x), as peft.tuners.lora computes it."""
+    """y + scaling B A dropout(x), as peft.tuners.lora computes it.
+
+    A role's slice of a fused module (GPT-2's c_attn) has an A and a B of its own. On disk the slices of a module are
+    one PEFT LoRA of it: their A's one above another, their B's on the diagonal, zeros elsewhere.
+    """
 
     def __init__(self, method: Lora, sites: Sequence[Site], backbone: Backbone, generator: Generator):
         super().__init__()
-        self.method, self.scaling = method, method.lora_alpha / method.r
+        self.method, self.scaling = method, method.scaling
         self.transposed = any(site.transposed for site in sites)
-        self.names = [site.name for site in sites]
-        self.sites = frozenset(self.names)
+        self.targets = list(sites)
+        self.sites = frozenset(site.name for site in sites)
         where: dict[str, Any] = {"dtype": backbone.adapter_dtype, "device": backbone.device}
         self.A = nn.ParameterList()
         self.B = nn.ParameterList()
@@ -34,12 +39,14 @@ class LoraAdapter(Adapter):
             nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
             self.A.append(nn.Parameter(a.to(**where)))
             self.B.append(nn.Parameter(torch.zeros(site.out_features, method.r, **where)))
-        self._index = {name: i for i, name in enumerate(self.names)}
+        self._index = {site.name: i for i, site in enumerate(sites)}
+        self._widths = {name: site.out_features for name, site in backbone.sites.items() if site.rows is None}
 
     def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
         i = self._index[site]
         a, b = self.A[i], self.B[i]
-        return y + ((self._dropped(x.to(a.dtype)) @ a.T) @ b.T * self.scaling).to(y.dtype)
+        delta = (self.drop(x.to(a.dtype), self.method.lora_dropout) @ a.T) @ b.T * self.scaling
+        return added(y, delta, self.targets[i])
 
     @classmethod
     def transform_lanes(cls, lanes: Sequence[Any], site: str, x: Tensor, y: Tensor) -> Tensor:
@@ -50,45 +57,82 @@ class LoraAdapter(Adapter):
         b = torch.stack([lane.B[i] for lane in lanes])  # [lanes, out, r]
         x = x.to(a.dtype)
         if first.training and first.method.lora_dropout:
-            x = torch.stack([lane._dropped(x[j]) for j, lane in enumerate(lanes)])
+            x = torch.stack([lane.drop(x[j], lane.method.lora_dropout) for j, lane in enumerate(lanes)])
         low = torch.bmm(x, a.transpose(1, 2))
-        if y.dtype == low.dtype:
+        if y.dtype == low.dtype and first.targets[i].rows is None:
             return torch.baddbmm(y, low, b.transpose(1, 2), alpha=first.scaling)
-        return y + (torch.bmm(low, b.transpose(1, 2)) * first.scaling).to(y.dtype)
+        return added(y, torch.bmm(low, b.transpose(1, 2)) * first.scaling, first.targets[i])
 
     def signature(self) -> Hashable:
-        return (
-            "lora",
-            self.scaling,
-            self.method.lora_dropout,
-            *((name, a.shape) for name, a in zip(self.names, self.A, strict=True)),
-        )
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        p = self.method.lora_dropout
-        if not (self.training and p):
-            return x
-        assert self.real is not None
-        keep = torch.zeros_like(x)  # a draw per real token, so that padding (the company's lengths) changes nothing
-        drawn = torch.rand(int(self.real.sum()), x.shape[-1], generator=self.noise) >= p
-        keep[self.real] = drawn.to(x) / (1 - p)
-        return x * keep
+        shapes = ((site.name, a.shape) for site, a in zip(self.targets, self.A, strict=True))
+        return ("lora", self.scaling, self.method.lora_dropout, *shapes)
 
     def tensors(self) -> dict[str, Tensor]:
         named = {}
-        for name, a, b in zip(self.names, self.A, self.B, strict=True):
-            named[f"base_model.model.{name}.lora_A.weight"] = a
-            named[f"base_model.model.{name}.lora_B.weight"] = b
+        for site, a, b in zip(self.targets, self.A, self.B, strict=True):
+            named[f"base_model.model.{site.name}.lora_A.weight"] = a
+            named[f"base_model.model.{site.name}.lora_B.weight"] = b
         return named
 
-    def peft_config(self) -> Any:
+    # --- on disk ---
+
+    def _by_module(self) -> dict[str, list[int]]:
+        """The numbers of each module's sites (one, or its slices), by the module's name."""
+        numbered = range(len(self.targets))
+        return {name: list(own) for name, own in groupby(numbered, key=lambda i: self.targets[i].module)}
+
+    def stored(self) -> dict[str, Tensor]:
+        named = {}
+        for module, own in self._by_module().items():
+            a, b = torch.cat([self.A[i] for i in own]), self.B[own[0]]
+            if self.targets[own[0]].rows is not None:
+                b = b.new_zeros(self._widths[module], len(own) * self.method.r)
+                for k, i in enumerate(own):
+                    b[features(self.targets[i]), k * self.method.r : (k + 1) * self.method.r] = self.B[i].detach()
+            named[f"base_model.model.{module}.lora_A.weight"] = a
+            named[f"base_model.model.{module}.lora_B.weight"] = b
+        return named
+
+    def take(self, stored: dict[str, Tensor]) -> None:
+        if stored.keys() != (expected := self.stored().keys()):
+            raise ValueError(f"other tensors than this adapter's: {sorted(stored.keys() ^ expected)[:3]}")
+        for module, own in self._by_module().items():
+            a, b = (stored[f"base_model.model.{module}.lora_{letter}.weight"] for letter in "AB")
+            for k, i in enumerate(own):
+                rank = slice(k * self.method.r, (k + 1) * self.method.r)
+                self.A[i].copy_(a[rank])
+                rows = b if self.targets[i].rows is None else b[features(self.targets[i])]
+                self.B[i].copy_(rows[:, rank])
+
+    def peft_config(self, split: bool = False) -> Any:
+        """For the file, or (`split`) for a model whose fused modules were split into their roles."""
         from peft import LoraConfig
 
+        method, modules = self.method, self._by_module()
+        wide = {} if split else {module: len(own) for module, own in modules.items() if len(own) > 1}
         return LoraConfig(
             task_type="CAUSAL_LM",
-            r=self.method.r,
-            lora_alpha=self.method.lora_alpha,  # pyright: ignore[reportArgumentType]  (a float is as good)
-            lora_dropout=self.method.lora_dropout,
-            target_modules=list(self.names),
-            fan_in_fan_out=self.transposed,
+            r=method.r,
+            lora_alpha=method.lora_alpha,  # pyright: ignore[reportArgumentType]  (a float is as good)
+            lora_dropout=method.lora_dropout,
+            use_rslora=method.use_rslora,
+            target_modules=[site.name for site in self.targets] if split else list(modules),
+            fan_in_fan_out=self.transposed and not (split and all(site.rows for site in self.targets)),
+            rank_pattern={module: count * method.r for module, count in wide.items()},
+            alpha_pattern={
+                module: method.lora_alpha * (count**0.5 if method.use_rslora else count)
+                for module, count in wide.items()
+            },
         )
+
+
+def added(y: Tensor, delta: Tensor, site: Site) -> Tensor:
+    """y with delta added to the features that the site computes."""
+    delta = delta.to(y.dtype)
+    if site.rows is None:
+        return y + delta
+    if len(site.rows) == 1:
+        out = y.clone()
+        out[..., site.rows[0].start : site.rows[0].stop] += delta
+        return out
+    return y.index_add(-1, features(site).to(y.device), delta)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class PrefixAdapter(Adapter):
     """One table [tokens, layers * 2 * heads * head_dim], as peft.PrefixEncoder without projection holds it."""
 
+    stage = 3
+
     def __init__(self, method: PrefixTuning, backbone: Backbone, generator: Generator):
         super().__init__()
         self.method = method

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class PromptAdapter(Adapter):
     """Embeddings [tokens, width] put before the input, as peft.PromptEmbedding holds them."""
 
+    stage = 3
+
     def __init__(self, method: PromptTuning, backbone: Backbone, generator: Generator):
         super().__init__()
         self.method, self.backbone_config = method, backbone.config

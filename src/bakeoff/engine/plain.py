@@ -1,0 +1,186 @@
+"""Plain: a Hugging Face model of its own with one adapter in it, as PEFT builds it.
+
+What PEFT does not have acts through hooks on padded rows. Roles inside a fused module (GPT-2's c_attn) get that module
+split into a linear module for each role, which is what a role means.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bakeoff.methods.adapters.adapter import SHARED, Adapter, View
+from bakeoff.models.backbone import Backbone, hook_input, hook_output
+from bakeoff.models.sites import Site, features
+
+Viewing = Callable[[int, int], View]  # (rows, tokens of a row) of a pass -> what its tokens are
+
+
+class Plain(Adapter):
+    """The model, its trained parameters, and the way back into the adapter (`collect`)."""
+
+    adapter: Adapter
+    backbone: Backbone
+
+    def __init__(self, backbone: Backbone, adapter: Adapter):
+        super().__init__()
+        # not as submodules: the trained parameters are the model's
+        self.__dict__.update(adapter=adapter, backbone=backbone)
+        self.model: Any = backbone.model
+        self._holders: list[tuple[Adapter, Any]] = []
+        self._viewing: Viewing | None = None
+        parts = _parts(adapter)
+        if any(p is q for p in adapter.parameters() for q in backbone.model.parameters()):  # full: the weights themselves
+            self._holders.append((adapter, self.model))
+            parts = []
+        else:
+            self.model = core = copy.deepcopy(backbone.model)
+        self.mounted = nn.ModuleList(part for part in parts if part.peft_config() is None)
+        for part in parts:
+            if part.peft_config() is None:
+                self._mount(part, core)
+            else:
+                self._wrap(part, core)
+        for part, holder in self._holders:  # PEFT freezes all that a further PEFT model wraps; here every part trains
+            names = set(part.tensors())
+            for name, parameter in holder.named_parameters():
+                if name.replace(".default", "") in names:
+                    parameter.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Plain:
+        """Adapter dropout follows `mode`; the base's own stays off, as it is in lanes."""
+        self.training = mode
+        self.model.eval()
+        self.mounted.train(mode)
+        for name, module in self.model.named_modules():
+            if "lora_dropout" in name:
+                module.train(mode)
+        return self
+
+    def seed_noise(self, generator: torch.Generator) -> None:
+        """For the parts that PEFT does not have; PEFT's dropout draws from torch's own generator."""
+        for part in self.mounted:
+            part.seed_noise(generator)  # pyright: ignore[reportCallIssue]
+
+    def collect(self) -> None:
+        """Bring the trained tensors back into the adapter, by the names PEFT saves them under."""
+        from peft import get_peft_model_state_dict
+
+        with torch.no_grad():
+            for part, model in self._holders:
+                wrapped = hasattr(model, "peft_config")
+                state = get_peft_model_state_dict(model) if wrapped else dict(model.named_parameters())
+                for name, tensor in part.tensors().items():
+                    tensor.copy_(state[name].view(tensor.shape))
+
+    def logits(self, sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> Tensor:
+        """Next-token logits of right-padded token sequences, [sequences, tokens, vocabulary].
+
+        `prompts` says how many tokens of each are its prompt.
+        """
+        longest = max(map(len, sequences))
+        device = self.backbone.device
+        ids = torch.tensor([[*s, *[0] * (longest - len(s))] for s in sequences], device=device)
+        mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences], device=device)
+        self._viewing = lambda rows, tokens: _view(mask, torch.tensor(prompts, device=device), tokens - longest)
+        return self.model(input_ids=ids, attention_mask=mask).logits[:, -longest:]
+
+    def generate(self, prompts: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
+        """What Hugging Face's `generate` puts after prompts of one length; `options` are its own."""
+        ids = torch.tensor(prompts, device=self.backbone.device)
+        length = ids.shape[1]
+
+        def viewing(rows: int, tokens: int) -> View:
+            if tokens < length:  # a token of an answer
+                answer = torch.zeros(rows * tokens, dtype=torch.long, device=ids.device)
+                return View(answer == 0, answer + length, answer)
+            full = torch.full((rows,), length, device=ids.device)
+            return _view(ids.new_ones(rows, length), full, tokens - length)
+
+        self._viewing = viewing
+        out = self.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+        return [row[length:] for row in out.tolist()]
+
+    # --- inside ---
+
+    def _wrap(self, part: Any, core: nn.Module) -> None:
+        """Put a PEFT model around what there is, with the part's own tensors in it."""
+        from peft import get_peft_model, set_peft_model_state_dict
+
+        slices = [site for site in getattr(part, "targets", []) if isinstance(site, Site) and site.rows is not None]
+        for module in dict.fromkeys(site.module for site in slices):
+            split(core, module, [site for site in self.backbone.sites.values() if site.rows and site.module == module])
+        config = part.peft_config(split=True) if slices else part.peft_config()
+        with torch.random.fork_rng():  # PEFT draws weights of its own, which are overwritten at once
+            self.model = get_peft_model(self.model, config)
+            if hasattr(self.model, "prompt_encoder"):  # PEFT makes it float32 over any base
+                self.model.prompt_encoder.to(self.backbone.adapter_dtype)
+            own = {name: tensor.detach().clone() for name, tensor in part.tensors().items()}
+            set_peft_model_state_dict(self.model, own)
+        self._holders.append((part, self.model))
+
+    def _mount(self, part: Adapter, core: nn.Module) -> None:
+        def told(x: Tensor) -> Tensor:
+            assert self._viewing is not None
+            part.seen(self._viewing(*x.shape[:2]))
+            return x.flatten(0, 1)
+
+        def enter(site: str, x: Tensor) -> Tensor:
+            return part.enter(site, told(x)).view(x.shape)
+
+        def transform(site: str, x: Tensor, y: Tensor) -> Tensor:
+            return part.transform(site, told(x), y.flatten(0, 1)).view(y.shape)
+
+        for site in part.inputs:
+            hook_input(core.get_submodule(self.backbone.module(site)), site, enter)
+        for site in part.sites:
+            hook_output(core.get_submodule(self.backbone.module(site)), site, transform)
+
+
+class Split(nn.Module):
+    """A fused linear module as one linear module for each of its roles, its outputs put back in their places."""
+
+    def __init__(self, fused: Any, sites: Sequence[Site]):
+        super().__init__()
+        weight = fused.weight.T if sites[0].transposed else fused.weight
+        places = []
+        for site in sites:
+            rows = features(site)
+            part = nn.utils.skip_init(nn.Linear, site.in_features, site.out_features, bias=fused.bias is not None)
+            part.weight = nn.Parameter(weight[rows].detach().clone(), requires_grad=False)
+            if fused.bias is not None:
+                part.bias = nn.Parameter(fused.bias[rows].detach().clone(), requires_grad=False)
+            setattr(self, str(site.role), part)
+            places.append(rows)
+        self.roles = [str(site.role) for site in sites]
+        self.register_buffer("order", torch.cat(places).argsort(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([getattr(self, role)(x) for role in self.roles], dim=-1)[..., self.order]
+
+
+def split(model: nn.Module, module: str, sites: Sequence[Site]) -> None:
+    """Replace a fused module of `model` by its Split; `sites` are all its slices."""
+    fused = model.get_submodule(module)
+    if not isinstance(fused, Split):
+        model.set_submodule(module, Split(fused, sites).to(fused.weight.device))  # pyright: ignore
+
+
+def _parts(adapter: Any) -> list[Any]:
+    """The adapter's parts by stage: what wraps the whole model (soft prompts, prefixes) comes last."""
+    found = list(adapter.parts) if hasattr(adapter, "parts") else [adapter]
+    return sorted((part for part in found if part.tensors()), key=lambda part: part.stage)
+
+
+def _view(mask: Tensor, prompts: Tensor, virtual: int) -> View:
+    """The tokens of padded rows, `virtual` tokens before each: mask [rows, tokens], prompts [rows]."""
+    rows, tokens = mask.shape
+    start = torch.arange(-virtual, tokens, device=mask.device).expand(rows, -1)
+    real = torch.cat([mask.new_ones(rows, virtual), mask], dim=1) > 0
+    left = (prompts[:, None] - start).clamp(min=0)
+    left = torch.where(start < 0, SHARED, left)
+    return View(real.flatten(), start.flatten(), left.flatten())

@@ -1,0 +1,82 @@
+"""Ia3Adapter: a vector of scales for each target module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.models.backbone import Backbone
+from bakeoff.models.sites import Site, features
+
+
+class Ia3Adapter(Adapter):
+    """l * y, or l * x on the way in, as peft.tuners.ia3 computes it. A slice of a fused module scales its own features.
+
+    On disk the slices of a module are one PEFT vector of it, ones elsewhere.
+    """
+
+    stage = 1
+
+    def __init__(self, outputs: Sequence[Site], inputs: Sequence[Site], backbone: Backbone):
+        super().__init__()
+        self.targets = [*outputs, *inputs]
+        self.sites = frozenset(site.name for site in outputs)
+        self.inputs = frozenset(site.name for site in inputs)
+        widths = [site.out_features for site in outputs] + [site.in_features for site in inputs]
+        where: dict[str, Any] = {"dtype": backbone.adapter_dtype, "device": backbone.device}
+        self.scales = nn.ParameterList(nn.Parameter(torch.ones(width, **where)) for width in widths)
+        self._index = {site.name: i for i, site in enumerate(self.targets)}
+        self._widths = {name: site.out_features for name, site in backbone.sites.items() if site.rows is None}
+
+    def enter(self, site: str, x: Tensor) -> Tensor:
+        return (x * self.scales[self._index[site]]).to(x.dtype)
+
+    def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
+        i = self._index[site]
+        scale, rows = self.scales[i], self.targets[i].rows
+        if rows is not None:
+            full = scale.new_ones(y.shape[-1])
+            scale = full.index_copy(0, features(self.targets[i]).to(y.device), scale)
+        return (y * scale).to(y.dtype)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """PEFT's shapes: [out, 1] for a scaled output, [1, in] for a scaled input."""
+        return {
+            f"base_model.model.{site.name}.ia3_l": scale[None] if site.name in self.inputs else scale[:, None]
+            for site, scale in zip(self.targets, self.scales, strict=True)
+        }
+
+    def stored(self) -> dict[str, Tensor]:
+        named: dict[str, Tensor] = {}
+        for site, scale in zip(self.targets, self.scales, strict=True):
+            name = f"base_model.model.{site.module}.ia3_l"
+            if site.name in self.inputs:
+                named[name] = scale[None]
+            elif site.rows is None:
+                named[name] = scale[:, None]
+            else:
+                full = named.setdefault(name, scale.new_ones(self._widths[site.module], 1))
+                full[features(site), 0] = scale.detach()
+        return named
+
+    def take(self, stored: dict[str, Tensor]) -> None:
+        if stored.keys() != (expected := self.stored().keys()):
+            raise ValueError(f"other tensors than this adapter's: {sorted(stored.keys() ^ expected)[:3]}")
+        for site, scale in zip(self.targets, self.scales, strict=True):
+            full = stored[f"base_model.model.{site.module}.ia3_l"].flatten()
+            scale.copy_(full if site.rows is None else full[features(site)])
+
+    def peft_config(self, split: bool = False) -> Any:
+        from peft import IA3Config
+
+        names = {site.name: site.name if split else site.module for site in self.targets}
+        return IA3Config(
+            task_type="CAUSAL_LM",
+            target_modules=list(dict.fromkeys(names.values())),
+            feedforward_modules=[names[name] for name in names if name in self.inputs],
+            fan_in_fan_out=any(site.transposed and not (split and site.rows) for site in self.targets),
+        )
