@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bakeoff.errors import TrialError
 from bakeoff.methods.adapters.adapter import SHARED, Adapter, View
 from bakeoff.models.backbone import Backbone, hook_input, hook_output
 from bakeoff.models.sites import Site, features
@@ -31,25 +32,28 @@ class Plain(Adapter):
         # not as submodules: the trained parameters are the model's
         self.__dict__.update(adapter=adapter, backbone=backbone)
         self.model: Any = backbone.model
-        self._holders: list[tuple[Adapter, Any]] = []
+        self._trained: list[tuple[Tensor, Tensor]] = []  # the adapter's own tensor, and the model's parameter for it
         self._viewing: Viewing | None = None
         parts = _parts(adapter)
         if any(p is q for p in adapter.parameters() for q in backbone.model.parameters()):  # full: the weights themselves
-            self._holders.append((adapter, self.model))
             parts = []
         else:
             self.model = core = copy.deepcopy(backbone.model)
-        self.mounted = nn.ModuleList(part for part in parts if part.peft_config() is None)
+        for module in dict.fromkeys(site.module for part in parts for site in _targets(part) if site.rows):
+            slices = [site for site in backbone.sites.values() if site.rows and site.module == module]
+            core.set_submodule(module, Split(core.get_submodule(module), slices))
+        by_peft = _by_peft(parts, core)
+        self.mounted = nn.ModuleList(part for part in parts if part not in by_peft)
         for part in parts:
-            if part.peft_config() is None:
-                self._mount(part, core)
-            else:
+            if part in by_peft:
                 self._wrap(part, core)
-        for part, holder in self._holders:  # PEFT freezes all that a further PEFT model wraps; here every part trains
-            names = set(part.tensors())
-            for name, parameter in holder.named_parameters():
-                if name.replace(".default", "") in names:
-                    parameter.requires_grad_(True)
+            else:
+                self._mount(part, core)
+        for _, parameter in self._trained:  # PEFT freezes all that a further PEFT model wraps; here every part trains
+            parameter.requires_grad_(True)
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        if trained != (wanted := sum(p.numel() for p in adapter.parameters())):
+            raise TrialError(f"PEFT would train {trained} numbers of the method's {wanted}")
 
     def train(self, mode: bool = True) -> Plain:
         """Adapter dropout follows `mode`; the base's own stays off, as it is in lanes."""
@@ -66,16 +70,11 @@ class Plain(Adapter):
         for part in self.mounted:
             part.seed_noise(generator)  # pyright: ignore[reportCallIssue]
 
+    @torch.no_grad()
     def collect(self) -> None:
-        """Bring the trained tensors back into the adapter, by the names PEFT saves them under."""
-        from peft import get_peft_model_state_dict
-
-        with torch.no_grad():
-            for part, model in self._holders:
-                wrapped = hasattr(model, "peft_config")
-                state = get_peft_model_state_dict(model) if wrapped else dict(model.named_parameters())
-                for name, tensor in part.tensors().items():
-                    tensor.copy_(state[name].view(tensor.shape))
+        """Bring what PEFT's parameters have become back into the adapter."""
+        for own, parameter in self._trained:
+            own.copy_(parameter.view(own.shape))
 
     def logits(self, sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> Tensor:
         """Next-token logits of right-padded token sequences, [sequences, tokens, vocabulary].
@@ -107,21 +106,22 @@ class Plain(Adapter):
 
     # --- inside ---
 
-    def _wrap(self, part: Any, core: nn.Module) -> None:
-        """Put a PEFT model around what there is, with the part's own tensors in it."""
+    def _wrap(self, part: Any, core: Any) -> None:
+        """Put a PEFT model around `core` (whose modules earlier parts have changed), with the part's own tensors in it."""
         from peft import get_peft_model, set_peft_model_state_dict
 
-        slices = [site for site in getattr(part, "targets", []) if isinstance(site, Site) and site.rows is not None]
-        for module in dict.fromkeys(site.module for site in slices):
-            split(core, module, [site for site in self.backbone.sites.values() if site.rows and site.module == module])
-        config = part.peft_config(split=True) if slices else part.peft_config()
+        sliced = any(site.rows for site in _targets(part))
+        config = part.peft_config(split=True) if sliced else part.peft_config()
         with torch.random.fork_rng():  # PEFT draws weights of its own, which are overwritten at once
-            self.model = get_peft_model(self.model, config)
+            self.model = get_peft_model(core, config)
             if hasattr(self.model, "prompt_encoder"):  # PEFT makes it float32 over any base
                 self.model.prompt_encoder.to(self.backbone.adapter_dtype)
             own = {name: tensor.detach().clone() for name, tensor in part.tensors().items()}
             set_peft_model_state_dict(self.model, own)
-        self._holders.append((part, self.model))
+        parameters = {name.replace(".default", ""): p for name, p in self.model.named_parameters()}
+        for name, tensor in part.tensors().items():
+            prompt = self.model.prompt_encoder.default.embedding.weight if part.stage == 3 else None
+            self._trained.append((tensor, parameters[name] if prompt is None else prompt))
 
     def _mount(self, part: Adapter, core: nn.Module) -> None:
         def told(x: Tensor) -> Tensor:
@@ -136,9 +136,9 @@ class Plain(Adapter):
             return part.transform(site, told(x), y.flatten(0, 1)).view(y.shape)
 
         for site in part.inputs:
-            hook_input(core.get_submodule(self.backbone.module(site)), site, enter)
+            hook_input(core.get_submodule(site), site, enter)
         for site in part.sites:
-            hook_output(core.get_submodule(self.backbone.module(site)), site, transform)
+            hook_output(core.get_submodule(site), site, transform)
 
 
 class Split(nn.Module):
@@ -149,7 +149,7 @@ class Split(nn.Module):
         weight = fused.weight.T if sites[0].transposed else fused.weight
         places = []
         for site in sites:
-            rows = features(site)
+            rows = features(site).to(fused.weight.device)
             part = nn.utils.skip_init(nn.Linear, site.in_features, site.out_features, bias=fused.bias is not None)
             part.weight = nn.Parameter(weight[rows].detach().clone(), requires_grad=False)
             if fused.bias is not None:
@@ -163,17 +163,30 @@ class Split(nn.Module):
         return torch.cat([getattr(self, role)(x) for role in self.roles], dim=-1)[..., self.order]
 
 
-def split(model: nn.Module, module: str, sites: Sequence[Site]) -> None:
-    """Replace a fused module of `model` by its Split; `sites` are all its slices."""
-    fused = model.get_submodule(module)
-    if not isinstance(fused, Split):
-        model.set_submodule(module, Split(fused, sites).to(fused.weight.device))  # pyright: ignore
-
-
 def _parts(adapter: Any) -> list[Any]:
     """The adapter's parts by stage: what wraps the whole model (soft prompts, prefixes) comes last."""
     found = list(adapter.parts) if hasattr(adapter, "parts") else [adapter]
     return sorted((part for part in found if part.tensors()), key=lambda part: part.stage)
+
+
+def _targets(part: Any) -> list[Site]:
+    return [site for site in getattr(part, "targets", []) if isinstance(site, Site)]
+
+
+def _by_peft(parts: Sequence[Any], core: nn.Module) -> list[Any]:
+    """The parts that PEFT builds: one of a kind, since a second of the kind would wrap the first one's modules.
+
+    A part that acts on a whole module which another part's roles have split is not to be found for PEFT.
+    """
+    found: list[Any] = []
+    for part in parts:
+        splits = any(site.rows is None and isinstance(core.get_submodule(site.module), Split) for site in _targets(part))
+        if part.peft_config() is not None and not splits and all(type(part) is not type(other) for other in found):
+            found.append(part)
+    wrapping = [part for part in parts if part.stage == 3]
+    if len(wrapping) > 1:
+        raise TrialError("PEFT cannot put several kinds of virtual tokens before a model; --engine lanes can")
+    return found
 
 
 def _view(mask: Tensor, prompts: Tensor, virtual: int) -> View:

@@ -50,6 +50,10 @@ class Ia3(Method):
             chosen = {site.name for site in match(backbone.sites, default(kind, "ia3_feedforward"), "target_modules")}
         else:
             chosen = {site.name for site in sites if site.role == "down"}
+        sliced = [site for site in sites if site.rows is not None and site.name in chosen]
+        if sliced:
+            what = f"'{sliced[0].role}' shares its input with other roles in this model"
+            raise InputError("feedforward_modules", what, "name roles with an input of their own, such as down")
         if forward and not chosen & {site.name for site in sites}:
             raise InputError("feedforward_modules", "none of them is among the target modules", "name some of those")
         return [s for s in sites if s.name not in chosen], [s for s in sites if s.name in chosen]

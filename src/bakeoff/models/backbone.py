@@ -119,21 +119,20 @@ class Backbone:
         )
         return out.last_hidden_state
 
-    def module(self, site: str) -> str:
-        """The name of the module that a site is at: a linear site's, or the name of a block or norm itself."""
-        return self.sites[site].module if site in self.sites else site
-
     @contextmanager
     def transformed(
         self, sites: Iterable[str], transform: Transform, inputs: Iterable[str] = (), enter: Enter | None = None
     ) -> Iterator[None]:
-        """While open, each of `sites` puts out `transform(site, x, y)`, each of `inputs` takes in `enter(site, x)`."""
+        """While open, each of `sites` puts out `transform(site, x, y)`, each of `inputs` takes in `enter(site, x)`.
+
+        Both name modules: linear ones, norms or whole layers.
+        """
         hooks = []
         for site in inputs:
             assert enter is not None
-            hooks.append(hook_input(self.model.get_submodule(self.module(site)), site, enter))
+            hooks.append(hook_input(self.model.get_submodule(site), site, enter))
         for site in sites:
-            hooks.append(hook_output(self.model.get_submodule(self.module(site)), site, transform))
+            hooks.append(hook_output(self.model.get_submodule(site), site, transform))
         try:
             yield
         finally:

@@ -32,7 +32,7 @@ SHARED = 2**30
 class Adapter(nn.Module):
     """The trainable part of one trial. Its parameters are what is trained, counted and saved.
 
-    `sites` names the sites whose outputs `transform` changes, `inputs` those whose inputs `enter` changes. `tail` is
+    `sites` names the modules whose outputs `transform` changes, `inputs` those whose inputs `enter` changes. `tail` is
     how many of a prompt's last tokens it treats unlike the others: packing does not let examples share them. Dropout
     draws from `noise`, which `seed_noise` sets, and applies in training mode only. In a combination, parts of a lower
     `stage` act first, whatever their order: 0 adds to a module's output, 1 scales what is there, 2 acts on the

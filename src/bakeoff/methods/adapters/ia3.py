@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -24,29 +25,31 @@ class Ia3Adapter(Adapter):
     def __init__(self, outputs: Sequence[Site], inputs: Sequence[Site], backbone: Backbone):
         super().__init__()
         self.targets = [*outputs, *inputs]
-        self.sites = frozenset(site.name for site in outputs)
-        self.inputs = frozenset(site.name for site in inputs)
+        self.sites = frozenset(site.module for site in outputs)
+        self.inputs = frozenset(site.module for site in inputs)
         widths = [site.out_features for site in outputs] + [site.in_features for site in inputs]
         where: dict[str, Any] = {"dtype": backbone.adapter_dtype, "device": backbone.device}
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(width, **where)) for width in widths)
-        self._index = {site.name: i for i, site in enumerate(self.targets)}
+        numbered = groupby(range(len(self.targets)), key=lambda i: self.targets[i].module)
+        self._by_module = {module: list(own) for module, own in numbered}  # one site, or slices
         self._widths = {name: site.out_features for name, site in backbone.sites.items() if site.rows is None}
 
     def enter(self, site: str, x: Tensor) -> Tensor:
-        return (x * self.scales[self._index[site]]).to(x.dtype)
+        (i,) = self._by_module[site]
+        return (x * self.scales[i]).to(x.dtype)
 
     def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
-        i = self._index[site]
-        scale, rows = self.scales[i], self.targets[i].rows
-        if rows is not None:
-            full = scale.new_ones(y.shape[-1])
-            scale = full.index_copy(0, features(self.targets[i]).to(y.device), scale)
-        return (y * scale).to(y.dtype)
+        for i in self._by_module[site]:
+            scale, rows = self.scales[i], self.targets[i].rows
+            if rows is not None:
+                scale = scale.new_ones(y.shape[-1]).index_copy(0, features(self.targets[i]).to(y.device), scale)
+            y = (y * scale).to(y.dtype)
+        return y
 
     def tensors(self) -> dict[str, Tensor]:
         """PEFT's shapes: [out, 1] for a scaled output, [1, in] for a scaled input."""
         return {
-            f"base_model.model.{site.name}.ia3_l": scale[None] if site.name in self.inputs else scale[:, None]
+            f"base_model.model.{site.name}.ia3_l": scale[None] if site.module in self.inputs else scale[:, None]
             for site, scale in zip(self.targets, self.scales, strict=True)
         }
 
@@ -54,7 +57,7 @@ class Ia3Adapter(Adapter):
         named: dict[str, Tensor] = {}
         for site, scale in zip(self.targets, self.scales, strict=True):
             name = f"base_model.model.{site.module}.ia3_l"
-            if site.name in self.inputs:
+            if site.module in self.inputs:
                 named[name] = scale[None]
             elif site.rows is None:
                 named[name] = scale[:, None]
@@ -77,6 +80,6 @@ class Ia3Adapter(Adapter):
         return IA3Config(
             task_type="CAUSAL_LM",
             target_modules=list(dict.fromkeys(names.values())),
-            feedforward_modules=[names[name] for name in names if name in self.inputs],
+            feedforward_modules=sorted(self.inputs),
             fan_in_fan_out=any(site.transposed and not (split and site.rows) for site in self.targets),
         )

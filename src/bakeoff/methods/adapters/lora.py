@@ -30,7 +30,7 @@ class LoraAdapter(Adapter):
         self.method, self.scaling = method, method.scaling
         self.transposed = any(site.transposed for site in sites)
         self.targets = list(sites)
-        self.sites = frozenset(site.name for site in sites)
+        self.sites = frozenset(site.module for site in sites)
         where: dict[str, Any] = {"dtype": backbone.adapter_dtype, "device": backbone.device}
         self.A = nn.ParameterList()
         self.B = nn.ParameterList()
@@ -39,29 +39,34 @@ class LoraAdapter(Adapter):
             nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
             self.A.append(nn.Parameter(a.to(**where)))
             self.B.append(nn.Parameter(torch.zeros(site.out_features, method.r, **where)))
-        self._index = {site.name: i for i, site in enumerate(sites)}
+        numbered = groupby(range(len(sites)), key=lambda i: sites[i].module)
+        self._by_module = {module: list(own) for module, own in numbered}  # one site, or slices
         self._widths = {name: site.out_features for name, site in backbone.sites.items() if site.rows is None}
 
     def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
-        i = self._index[site]
-        a, b = self.A[i], self.B[i]
-        delta = (self.drop(x.to(a.dtype), self.method.lora_dropout) @ a.T) @ b.T * self.scaling
-        return added(y, delta, self.targets[i])
+        for i in self._by_module[site]:
+            a, b = self.A[i], self.B[i]
+            delta = (self.drop(x.to(a.dtype), self.method.lora_dropout) @ a.T) @ b.T * self.scaling
+            y = added(y, delta, self.targets[i])
+        return y
 
     @classmethod
     def transform_lanes(cls, lanes: Sequence[Any], site: str, x: Tensor, y: Tensor) -> Tensor:
         if len(lanes) == 1:
             return lanes[0].transform(site, x[0], y[0])[None]
-        first, i = lanes[0], lanes[0]._index[site]
-        a = torch.stack([lane.A[i] for lane in lanes])  # [lanes, r, in]
-        b = torch.stack([lane.B[i] for lane in lanes])  # [lanes, out, r]
-        x = x.to(a.dtype)
-        if first.training and first.method.lora_dropout:
-            x = torch.stack([lane.drop(x[j], lane.method.lora_dropout) for j, lane in enumerate(lanes)])
-        low = torch.bmm(x, a.transpose(1, 2))
-        if y.dtype == low.dtype and first.targets[i].rows is None:
-            return torch.baddbmm(y, low, b.transpose(1, 2), alpha=first.scaling)
-        return added(y, torch.bmm(low, b.transpose(1, 2)) * first.scaling, first.targets[i])
+        first = lanes[0]
+        for i in first._by_module[site]:
+            a = torch.stack([lane.A[i] for lane in lanes])  # [lanes, r, in]
+            b = torch.stack([lane.B[i] for lane in lanes])  # [lanes, out, r]
+            dropped = x.to(a.dtype)
+            if first.training and first.method.lora_dropout:
+                dropped = torch.stack([lane.drop(dropped[j], lane.method.lora_dropout) for j, lane in enumerate(lanes)])
+            low = torch.bmm(dropped, a.transpose(1, 2))
+            if y.dtype == low.dtype and first.targets[i].rows is None:
+                y = torch.baddbmm(y, low, b.transpose(1, 2), alpha=first.scaling)
+            else:
+                y = added(y, torch.bmm(low, b.transpose(1, 2)) * first.scaling, first.targets[i])
+        return y
 
     def signature(self) -> Hashable:
         shapes = ((site.name, a.shape) for site, a in zip(self.targets, self.A, strict=True))
@@ -76,14 +81,9 @@ class LoraAdapter(Adapter):
 
     # --- on disk ---
 
-    def _by_module(self) -> dict[str, list[int]]:
-        """The numbers of each module's sites (one, or its slices), by the module's name."""
-        numbered = range(len(self.targets))
-        return {name: list(own) for name, own in groupby(numbered, key=lambda i: self.targets[i].module)}
-
     def stored(self) -> dict[str, Tensor]:
         named = {}
-        for module, own in self._by_module().items():
+        for module, own in self._by_module.items():
             a, b = torch.cat([self.A[i] for i in own]), self.B[own[0]]
             if self.targets[own[0]].rows is not None:
                 b = b.new_zeros(self._widths[module], len(own) * self.method.r)
@@ -96,7 +96,7 @@ class LoraAdapter(Adapter):
     def take(self, stored: dict[str, Tensor]) -> None:
         if stored.keys() != (expected := self.stored().keys()):
             raise ValueError(f"other tensors than this adapter's: {sorted(stored.keys() ^ expected)[:3]}")
-        for module, own in self._by_module().items():
+        for module, own in self._by_module.items():
             a, b = (stored[f"base_model.model.{module}.lora_{letter}.weight"] for letter in "AB")
             for k, i in enumerate(own):
                 rank = slice(k * self.method.r, (k + 1) * self.method.r)
@@ -108,7 +108,7 @@ class LoraAdapter(Adapter):
         """For the file, or (`split`) for a model whose fused modules were split into their roles."""
         from peft import LoraConfig
 
-        method, modules = self.method, self._by_module()
+        method, modules = self.method, self._by_module
         wide = {} if split else {module: len(own) for module, own in modules.items() if len(own) > 1}
         return LoraConfig(
             task_type="CAUSAL_LM",
