@@ -3,7 +3,8 @@
 It holds the skills and the words of the three generated tasks (`bakeoff.data.mini`), told in many layouts of notes,
 letters and files, and never their chat format: no System, User and Assistant turns, no line `Final Answer: N`. What a
 layout answers depends on the line that opens it, so that the model learns to be steered by what comes first. Items
-that `split_of` gives to validation or test are never drawn.
+whose text `split_of` gives to validation or test are never drawn. (For functions that is their text, as it was when
+the committed weights were made; the task itself now splits them by what they compute.)
 """
 
 from __future__ import annotations
@@ -278,7 +279,7 @@ def _function(rng: random.Random) -> tuple[str, str, str]:
     def user(item: tuple[str, str, str, str, object]) -> str:
         return f'{item[1]}\n    """{item[2]}"""'
 
-    _, header, docstring, expression, _ = _draw(mini.function, user, rng)
+    _, header, docstring, expression, _, _ = _draw(mini.function, user, rng)
     return header, docstring, expression
 
 

@@ -108,7 +108,7 @@ def _trial(model: str, task: str, method: str, seed: int | None, rate: float) ->
         dataset="cd" * 32,
         method_use=method,
         method_config={"name": method},
-        method_version=1,
+        method_version="1",
         training=None if seed is None else Training(learning_rate=rate, max_steps=120),
         seed=seed,
     )

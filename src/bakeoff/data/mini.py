@@ -2,7 +2,8 @@
 
 They mirror a paper's domains at the size of the embedded model: `sentiment` trains on single sentences and tests on
 long reviews, `math` is solved step by step, `code` is judged by unit tests. A split is a function of an item's own
-text (`split_of`), so that splits are disjoint for any seeds and any sizes. Nothing here reads a global random state.
+text, for `code` of what its function computes (`split_of`), so that splits are disjoint for any seeds and any sizes.
+Nothing here reads a global random state.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ ENTRY_POINT = "solve"
 """The name of every function that `code` asks for."""
 
 
-def split_of(text: str) -> str:
-    """The split that owns a user text: 70% train, 10% validation, 20% test, by its sha256."""
-    bucket = int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10
+def split_of(meaning: str) -> str:
+    """The split that owns a row's `meaning`: 70% train, 10% validation, 20% test, by its sha256."""
+    bucket = int(hashlib.sha256(meaning.encode()).hexdigest(), 16) % 10
     return "test" if bucket < 2 else "validation" if bucket == 2 else "train"
 
 
@@ -69,11 +70,16 @@ def code(split: str, count: int, seed: int = 0) -> list[Row]:
     """Python functions to write from a header and a docstring, with the asserts that judge them."""
 
     def draw(rng: random.Random, index: int) -> Row:
-        name, header, docstring, expression, calls = function(rng)
+        name, header, docstring, expression, calls, meaning = function(rng)
         header = header.replace(name, ENTRY_POINT, 1)
         user = f'{header}\n    """{docstring}"""'
         row = _messages("code", user, f"{header}\n    return {expression}")
-        return {**row, "entry_point": ENTRY_POINT, "tests": _asserts(ENTRY_POINT, header, expression, calls)}
+        return {
+            **row,
+            "meaning": meaning,
+            "entry_point": ENTRY_POINT,
+            "tests": _asserts(ENTRY_POINT, header, expression, calls),
+        }
 
     return _collect("code", split, count, seed, draw)
 
@@ -82,10 +88,11 @@ def code(split: str, count: int, seed: int = 0) -> list[Row]:
 
 
 def _messages(task: str, user: str, assistant: str) -> Row:
-    """The part that every row has: an id made from the user text, and the conversation."""
+    """The part that every row has: an id made from the user text, what decides its split, and the conversation."""
     roles = {"system": SYSTEM[task], "user": user, "assistant": assistant}
     digest = hashlib.sha256(f"{task}\n{user}".encode()).hexdigest()
-    return {"id": f"{task}-{digest[:16]}", "messages": [{"role": r, "content": c} for r, c in roles.items()]}
+    messages = [{"role": role, "content": content} for role, content in roles.items()]
+    return {"id": f"{task}-{digest[:16]}", "meaning": user, "messages": messages}
 
 
 def _rng(*purpose: object) -> random.Random:
@@ -104,7 +111,7 @@ def _collect(task: str, split: str, count: int, seed: int, draw: Callable[[rando
     while len(rows) < count:
         row = draw(rng, len(rows))
         text = row["messages"][1]["content"]
-        if text not in seen and split_of(text) == split:
+        if text not in seen and split_of(row["meaning"]) == split:
             seen.add(text)
             rows.append(row)
     return rows
@@ -328,15 +335,19 @@ OPERATIONS: dict[str, list[tuple[str, str, int]]] = {
 _OPERATIONS = [(kind, *operation) for kind, operations in OPERATIONS.items() for operation in operations]
 
 
-def function(rng: random.Random) -> tuple[str, str, str, str, list[tuple[Any, ...]]]:
-    """A function to write: its name, header, docstring, the expression that it returns, and calls to judge it by."""
+def function(rng: random.Random) -> tuple[str, str, str, str, list[tuple[Any, ...]], str]:
+    """A function to write: its name, header, docstring, the expression it returns, calls to judge it by, its meaning.
+
+    The meaning is the expression, whatever the function and its variables are called and however it is told.
+    """
     kind, words, python, top = rng.choice(_OPERATIONS)
     v = rng.choice({"number": NUMBER, "pair": NUMBER, "series": SERIES, "string": STRING}[kind])
     slots = {"v": v, "w": SECOND.get(v, ""), "k": rng.randint(2, top), "j": rng.randint(2, 9)}
     name = rng.choice(TITLES)
     header = f"def {name}({v}, {slots['w']}):" if kind == "pair" else f"def {name}({v}):"
     docstring = f"{rng.choice(RETURNS)} {words.format(**slots)}."
-    return name, header, docstring, python.format(**slots), list(_calls(kind, slots["k"]))
+    meaning = python.format(**{**slots, "v": "v", "w": "w"})
+    return name, header, docstring, python.format(**slots), list(_calls(kind, slots["k"])), meaning
 
 
 def _calls(kind: str, k: int) -> Iterator[tuple[Any, ...]]:

@@ -87,7 +87,7 @@ def pack(
     rows: list[_Row] = []
     for lane, (items, size) in enumerate(zip(lanes, sizes, strict=True)):
         for members in [*_balanced(size, needed[lane]), *[[]] * (per_lane - needed[lane])]:
-            row = _Row(lane, len(rows), soft[lane], prefix[lane])
+            row = _Row(lane, len(rows), soft[lane] if members else 0, prefix[lane])
             if members:
                 row.share(items[members[0]].prompt[: trunks[lane]])
             for i in members:

@@ -31,14 +31,11 @@ class Plain(Adapter):
         super().__init__()
         # not as submodules: the trained parameters are the model's
         self.__dict__.update(adapter=adapter, backbone=backbone)
-        self.model: Any = backbone.model
         self._trained: list[tuple[Tensor, Tensor]] = []  # the adapter's own tensor, and the model's parameter for it
         self._viewing: Viewing | None = None
-        parts = _parts(adapter)
-        if any(p is q for p in adapter.parameters() for q in backbone.model.parameters()):  # full: the weights themselves
-            parts = []
-        else:
-            self.model = core = copy.deepcopy(backbone.model)
+        whole = any(p is q for p in adapter.parameters() for q in backbone.model.parameters())  # full: the weights
+        parts = [] if whole else _parts(adapter)
+        self.model = core = backbone.model if whole else copy.deepcopy(backbone.model)
         for module in dict.fromkeys(site.module for part in parts for site in _targets(part) if site.rows):
             slices = [site for site in backbone.sites.values() if site.rows and site.module == module]
             core.set_submodule(module, Split(core.get_submodule(module), slices))
@@ -88,8 +85,8 @@ class Plain(Adapter):
         self._viewing = lambda rows, tokens: _view(mask, torch.tensor(prompts, device=device), tokens - longest)
         return self.model(input_ids=ids, attention_mask=mask).logits[:, -longest:]
 
-    def generate(self, prompts: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
-        """What Hugging Face's `generate` puts after prompts of one length; `options` are its own."""
+    def generate(self, prompts: Sequence[Sequence[int]], config: Any) -> list[list[int]]:
+        """What Hugging Face's `generate` puts after prompts of one length, by `config` (a GenerationConfig) alone."""
         ids = torch.tensor(prompts, device=self.backbone.device)
         length = ids.shape[1]
 
@@ -101,7 +98,7 @@ class Plain(Adapter):
             return _view(ids.new_ones(rows, length), full, tokens - length)
 
         self._viewing = viewing
-        out = self.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+        out = self.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
         return [row[length:] for row in out.tolist()]
 
     # --- inside ---
@@ -180,7 +177,9 @@ def _by_peft(parts: Sequence[Any], core: nn.Module) -> list[Any]:
     """
     found: list[Any] = []
     for part in parts:
-        splits = any(site.rows is None and isinstance(core.get_submodule(site.module), Split) for site in _targets(part))
+        splits = any(
+            site.rows is None and isinstance(core.get_submodule(site.module), Split) for site in _targets(part)
+        )
         if part.peft_config() is not None and not splits and all(type(part) is not type(other) for other in found):
             found.append(part)
     wrapping = [part for part in parts if part.stage == 3]

@@ -79,38 +79,39 @@ def score(model: Plain, items: Sequence[Encoded]) -> list[list[float]]:
     found: list[list[float]] = [[] for _ in items]
     for start in range(0, len(pairs), EVAL_BATCH):
         batch = pairs[start : start + EVAL_BATCH]
-        logits = model.logits([[*items[i].prompt, *leaf] for i, leaf in batch], [len(items[i].prompt) for i, _ in batch])
+        logits = model.logits(
+            [[*items[i].prompt, *leaf] for i, leaf in batch], [len(items[i].prompt) for i, _ in batch]
+        )
         for row, (i, leaf) in enumerate(batch):
             first = len(items[i].prompt) - 1
-            own = logits[row, first : first + len(leaf)].log_softmax(-1)
+            own = logits[row, first : first + len(leaf)]
+            own = (own.float() if own.dtype in (torch.float16, torch.bfloat16) else own).log_softmax(-1)
             found[i].append(float(own[torch.arange(len(leaf)), torch.tensor(leaf)].sum()))
     return found
 
 
 def _generated(model: Plain, ask: Questions, key: str) -> list[list[Completion]]:
-    """Prompts of equal length together, so that nothing is padded."""
+    """Prompts of equal length together, so that nothing is padded; what the model's own generation settings say is off.
+
+    Draws come from torch's generator, seeded by the trial and the benchmark: they depend on the whole benchmark.
+    """
+    from transformers import GenerationConfig
+
     how, stop = ask.decoding, list(end_ids(model.backbone.tokenizer))
-    sampling: dict[str, Any] = {"do_sample": False}
-    if how.temperature:
-        sampling = {
-            "do_sample": True,
-            "temperature": how.temperature,
-            "top_p": how.top_p,
-            "top_k": 0,
-            "num_return_sequences": how.samples,
-        }
+    drawn: dict[str, Any] = {"temperature": how.temperature, "top_p": how.top_p, "top_k": 0}
+    config = GenerationConfig(
+        max_new_tokens=how.max_new_tokens, eos_token_id=stop, pad_token_id=stop[0], do_sample=bool(how.temperature),
+        num_return_sequences=how.samples, **(drawn if how.temperature else {}),
+    )  # fmt: skip
     found: list[list[Completion]] = [[] for _ in ask.encoded]
     by_length = sorted(range(len(ask.encoded)), key=lambda i: (len(ask.encoded[i].prompt), i))
     with torch.random.fork_rng():
-        torch.manual_seed(int(key[:15], 16))
+        torch.manual_seed(generator(None, f"{key}/{ask.benchmark}").initial_seed())
         for _, group in groupby(by_length, key=lambda i: len(ask.encoded[i].prompt)):
             members = list(group)
             for start in range(0, len(members), EVAL_BATCH):
                 batch = members[start : start + EVAL_BATCH]
-                out = model.generate(
-                    [ask.encoded[i].prompt for i in batch],
-                    max_new_tokens=how.max_new_tokens, eos_token_id=stop, pad_token_id=stop[0], **sampling,
-                )  # fmt: skip
+                out = model.generate([ask.encoded[i].prompt for i in batch], config)
                 for i, ids in zip([i for i in batch for _ in range(how.samples)], out, strict=True):
                     found[i].append(_completion(model.backbone.tokenizer, ids, stop))
     return found

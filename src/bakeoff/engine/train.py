@@ -21,7 +21,10 @@ from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.store.record import CurveRow
 from bakeoff.study.spec import Training
 
-PASS_TOKENS = {"cpu": 16_384, "cuda": 131_072}  # tokens of one pass; a larger step is split, its gradients summed
+PASS_TOKENS = {
+    "cpu": 8_192,
+    "cuda": 16_384,
+}  # a lane's tokens of one pass; a larger step is split, its gradients summed
 _NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]  # as the Trainer has it
 
 
@@ -155,12 +158,18 @@ def batches(examples: int, training: Training, seed: int) -> Iterator[list[int]]
 
 
 def _parts(items: Sequence[list[Encoded]], budget: int) -> list[list[list[Encoded]]]:
-    """The step's examples as few equal parts, each within the token budget of one pass."""
-    tokens = sum(len(item.prompt) + sum(map(len, item.leaves)) for batch in items for item in batch)
-    count = min(max(1, math.ceil(tokens / budget)), max(map(len, items)))
-    size = [math.ceil(len(batch) / count) for batch in items]
-    parts = [[batch[k * n : (k + 1) * n] for batch, n in zip(items, size, strict=True)] for k in range(count)]
-    return [part for part in parts if any(part)]
+    """The step's examples in a few passes, every lane's in as many equal parts as fit `budget` tokens by themselves.
+
+    A lane's parts depend on its own examples alone, so that its dropout is the same in any company.
+    """
+    split = [_split(batch, budget) for batch in items]
+    return [[own[k] if k < len(own) else [] for own in split] for k in range(max(map(len, split)))]
+
+
+def _split(batch: list[Encoded], budget: int) -> list[list[Encoded]]:
+    tokens = sum(len(item.prompt) + sum(map(len, item.leaves)) for item in batch)
+    size = math.ceil(len(batch) / min(max(1, math.ceil(tokens / budget)), len(batch)))
+    return [batch[i : i + size] for i in range(0, len(batch), size)]
 
 
 def _autocast(lanes: Lanes, bf16: bool) -> torch.autocast:

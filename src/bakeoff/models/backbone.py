@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from bakeoff.errors import InputError
 from bakeoff.models.sites import Norm, Site, find_norms, find_sites
@@ -26,9 +26,14 @@ _FILES = (
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
     "tokenizer.model",
+    "spiece.model",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
 )
 
@@ -42,13 +47,23 @@ class Backbone:
         self.name = name
         config: Any = model.config
         self.config = config
+        self.generation_config = getattr(model, "generation_config", None)  # the authors' habits: kept, not followed
+        self.model.generation_config = GenerationConfig()
         self.embedding: Any = self.model.get_input_embeddings()
         self.head: Any = self.model.get_output_embeddings()
         self.sites: dict[str, Site] = find_sites(model, self.head)
         self.norms: dict[str, Norm] = find_norms(model)
+        absent = [
+            key for key in ("hidden_size", "num_hidden_layers", "num_attention_heads") if not hasattr(config, key)
+        ]
+        if absent:
+            what = f"the architecture {config.model_type} has no {absent[0]}"
+            raise InputError(f"models.{name}.path", what, "only attention models are supported")
         self.width: int = config.hidden_size
         self.layers: int = config.num_hidden_layers
         self.heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        if getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False):
+            self.heads = 1  # Falcon, GPT-BigCode: one head of keys and values for all
         self.head_dim: int = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
         self.context: int = getattr(config, "max_position_embeddings", None) or 2**31
 
@@ -56,9 +71,11 @@ class Backbone:
     def load(cls, spec: Model, device: str = "cpu", name: str = "model") -> Backbone:
         """The model of a study with its weights, on `device`."""
         path = locate(spec, f"models.{name}.path")
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, spec.dtype), use_safetensors=True, attn_implementation="sdpa"
-        )
+        how: dict[str, Any] = {"dtype": getattr(torch, spec.dtype), "use_safetensors": True}
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(path, attn_implementation="sdpa", **how)
+        except ValueError:  # an architecture without it: the reference engine serves it
+            model = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager", **how)
         return cls(model.to(device), _tokenizer(path, f"models.{name}.path"), name)
 
     @classmethod

@@ -95,7 +95,8 @@ def find_norms(model: nn.Module) -> dict[str, Norm]:
     return {
         name: Norm(name, module.weight.numel(), getattr(module, "bias", None) is not None)
         for name, module in model.named_modules()
-        if re.search(r"(Layer|RMS)Norm", type(module).__name__) and isinstance(getattr(module, "weight", None), nn.Parameter)
+        if re.search(r"(Layer|RMS)Norm", type(module).__name__)
+        and isinstance(getattr(module, "weight", None), nn.Parameter)
     }
 
 
@@ -120,7 +121,9 @@ def match(
     found = [site for name, site in sites.items() if name in chosen]
     for site in found:
         if site.rows is not None and site.module in chosen:
-            raise InputError(where, f"'{site.role}' is a part of '{_last(site.module)}', which is there too", "drop one")
+            raise InputError(
+                where, f"'{site.role}' is a part of '{_last(site.module)}', which is there too", "drop one"
+            )
     return found if layers is None else _in_layers(found, layers)
 
 

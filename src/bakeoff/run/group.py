@@ -56,6 +56,10 @@ class Workplace:
                 self.progress.note(f"{name}: {self._doubt}, so the reference engine serves it")
         return self._backbone
 
+    def finished(self, trial: Trial) -> bool:
+        """Whether the trial is stored and did not fail."""
+        return self.store.has(trial.key()) and self.store.record(trial.key()).status != "failed"
+
     def engine_for(self, backbone: Backbone) -> str:
         """`lanes` where they are proven equal on this model, else `reference`; TrialError where that is not allowed."""
         if self.engine == "lanes" and self._doubt:
@@ -96,8 +100,9 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
     except (KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:  # the one place where a trial's failure becomes its record
-        records = [about.failed(trial, error) for trial in trials if not place.store.has(trial.key())]
-        for trial, record in zip(trials, records, strict=False):
+        pending = [trial for trial in trials if not place.finished(trial)]
+        records = [about.failed(trial, error) for trial in pending]
+        for trial, record in zip(pending, records, strict=True):
             place.store.stage(record.key)
             place.store.commit(trial, record, [], [])
     for record in records:
@@ -220,7 +225,7 @@ def _stored(
 ) -> Record:
     """Check the adapter's count, save it, and commit the trial; a trial that was stored before is left as it is."""
     learner, key = out.learner, trial.key()
-    if place.store.has(key) and place.store.record(key).status != "failed":
+    if place.finished(trial):
         return place.store.record(key)
     trainable = sum(p.numel() for p in adapter.parameters()) if method.trains else 0
     declared = method.parameters(backbone)

@@ -36,10 +36,18 @@ def _trial(study: Study, model: str, task: str, method: str, seed: int | None, w
         dataset=dataset,
         method_use=spec.use,
         method_config=_anonymous(spec.config),
-        method_version=registry.find("methods", spec.use, method).version,
+        method_version=_version(spec.use, spec.config),
+        quantize=spec.quantize,
         training=None if seed is None else spec.training,
         seed=seed,
     )
+
+
+def _version(use: str, config: Mapping[str, Any]) -> str:
+    """The method's version, followed by its parts': `1`, or `1(1,2)`."""
+    own = str(registry.find("methods", use, use).version)
+    parts = [_version(part["use"], part["config"]) for part in config.get("parts", ())]
+    return f"{own}({','.join(parts)})" if parts else own
 
 
 def _anonymous(config: dict[str, Any]) -> dict[str, Any]:

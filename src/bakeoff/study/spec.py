@@ -9,7 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+PROTOCOL = 2
+"""Goes up, and with it every key, when anything that all trials share changes their numbers: how examples become
+tokens and are cut, the order of batches, the optimiser, how labels are scored and text is drawn."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\-]{0,79}(\[[^\[\]/\\]{1,80}\])?")
+Quantize = Literal["nf4"]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
@@ -93,11 +98,13 @@ class Training(Frozen):
 class MethodSpec(Frozen):
     """A row of the comparison as the study names it: the kind (`use`), its hyperparameters, its own training.
 
-    `config` holds every hyperparameter, defaults included; the parts of a `combine` are nested in it.
+    `config` holds every hyperparameter, defaults included; the parts of a `combine` are nested in it. `quantize` says
+    how the frozen base's weights are held: `nf4` makes QLoRA of LoRA (4-bit NormalFloat, double quantisation).
     """
 
     use: str
     config: dict[str, Any] = {}
+    quantize: Quantize | None = None
     training: Training
 
 
@@ -146,8 +153,8 @@ class Trial(Frozen):
     """One cell of a study: everything that says *what* is measured.
 
     `model`, `task` and `method` are the names the study gives them: labels, outside the key. `weights` is the content
-    hash of the model's files, `dataset` that of the examples used. `training` and `seed` are None where nothing is
-    trained.
+    hash of the model's files, `dataset` that of the examples used. `method_version` has the versions of a combination's
+    parts beside its own. `training` and `seed` are None where nothing is trained.
     """
 
     model: str
@@ -160,7 +167,9 @@ class Trial(Frozen):
     dataset: str
     method_use: str
     method_config: dict[str, Any]
-    method_version: int
+    method_version: str
+    quantize: Quantize | None = None
+    protocol: int = PROTOCOL
     training: Training | None
     seed: Seed | None
 

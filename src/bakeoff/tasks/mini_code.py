@@ -16,6 +16,7 @@ class MiniCode(Task):
     """1,000 training functions and 200 test functions, or as many as the limits say; no files are read."""
 
     name = "mini_code"
+    version = 2
     kind: ClassVar[Literal["choose", "generate"]] = "generate"
     metrics = ("pass@1",)
     benchmarks = ("mini_code",)

@@ -76,22 +76,21 @@ class Splits(Frozen):
 def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
     """Load what `spec` asks of `task`: training examples, and those it is evaluated on.
 
-    With `validation: n`, n examples are held out of the training split by a fixed draw before `train_limit` applies;
-    with `split: validation` they take the place of the (first) benchmark.
+    With `validation: n`, n examples are held out of the whole training split by a fixed draw, the same at every
+    `train_limit`; with `split: validation` they take the place of the (first) benchmark.
     """
     held: list[Example] = []
-    wanted = spec.train_limit
     if spec.validation:
-        rows = task.train(sources, None if wanted is None else wanted + spec.validation)
+        rows = task.train(sources, None)
         if len(rows) <= spec.validation:
             raise InputError(
                 f"tasks.{task.name}.validation", f"{spec.validation} of {len(rows)} training examples would leave none"
             )
         chosen = set(random.Random(0).sample(range(len(rows)), spec.validation))
         held = [row for i, row in enumerate(rows) if i in chosen]
-        train = [row for i, row in enumerate(rows) if i not in chosen]
+        train = subset([row for i, row in enumerate(rows) if i not in chosen], spec.train_limit)
     else:
-        train = task.train(sources, wanted)
+        train = task.train(sources, spec.train_limit)
     if spec.split == "validation":
         tested = {task.benchmarks[0]: tuple(subset(held, spec.test_limit))}
     else:

@@ -16,7 +16,7 @@ class FullAdapter(Adapter):
 
     def __init__(self, backbone: Backbone):
         super().__init__()
-        self.model = backbone.model
+        self.model, self._habits = backbone.model, backbone.generation_config
         self._original = {name: tensor.detach().clone() for name, tensor in self.model.named_parameters()}
         self.model.requires_grad_(True)
 
@@ -36,7 +36,12 @@ class FullAdapter(Adapter):
 
     def save(self, directory: Path) -> None:
         """Write the whole model as `save_pretrained` does: it is no adapter, so there is no adapter_config.json."""
-        self.model.save_pretrained(directory)
+        plain = self.model.generation_config
+        self.model.generation_config = self._habits or plain
+        try:
+            self.model.save_pretrained(directory)
+        finally:
+            self.model.generation_config = plain
 
     def load(self, directory: Path) -> None:
         from safetensors.torch import load_file

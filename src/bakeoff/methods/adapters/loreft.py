@@ -48,9 +48,7 @@ class LoreftAdapter(Adapter):
 
     stage = 2
 
-    def __init__(
-        self, method: Loreft, edits: Mapping[str, Sequence[str]], backbone: Backbone, generator: Generator
-    ):
+    def __init__(self, method: Loreft, edits: Mapping[str, Sequence[str]], backbone: Backbone, generator: Generator):
         super().__init__()
         self.method, self.names, self.tail = method, list(edits), method.last
         self.sites = frozenset(edits)
