@@ -276,7 +276,7 @@ def _sums(rng: random.Random) -> str:
 def _function(rng: random.Random) -> tuple[str, str, str]:
     """A header, a docstring and an expression."""
 
-    def user(item: tuple[str, str, str, str, object]) -> str:
+    def user(item: tuple[str, str, str, str, object, str]) -> str:
         return f'{item[1]}\n    """{item[2]}"""'
 
     _, header, docstring, expression, _, _ = _draw(mini.function, user, rng)

@@ -104,7 +104,7 @@ class Plain(Adapter):
     # --- inside ---
 
     def _wrap(self, part: Any, core: Any) -> None:
-        """Put a PEFT model around `core` (whose modules earlier parts have changed), with the part's own tensors in it."""
+        """Put a PEFT model around `core`, whose modules earlier parts have changed, and the part's tensors in it."""
         from peft import get_peft_model, set_peft_model_state_dict
 
         sliced = any(site.rows for site in _targets(part))
@@ -140,6 +140,8 @@ class Plain(Adapter):
 
 class Split(nn.Module):
     """A fused linear module as one linear module for each of its roles, its outputs put back in their places."""
+
+    order: Tensor
 
     def __init__(self, fused: Any, sites: Sequence[Site]):
         super().__init__()

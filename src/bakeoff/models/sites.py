@@ -90,7 +90,7 @@ class Norm:
     bias: bool
 
 
-def find_norms(model: nn.Module) -> dict[str, Norm]:
+def find_norms(model: Any) -> dict[str, Norm]:
     """Every LayerNorm and RMSNorm of `model`, by full name, in the model's order."""
     return {
         name: Norm(name, module.weight.numel(), getattr(module, "bias", None) is not None)

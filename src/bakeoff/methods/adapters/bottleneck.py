@@ -40,21 +40,24 @@ class BottleneckAdapter(Adapter):
         self._index = {name: i for i, name in enumerate(self.names)}
 
     def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
-        i = self._index[site]
-        inner = self.down[i](y.to(self.down[i].weight.dtype))
-        return y + self.up[i](_ACTIVATIONS[self.method.non_linearity](inner)).to(y.dtype)
+        down, up = self._layers(site)
+        inner = down(y.to(down.weight.dtype))
+        return y + up(_ACTIVATIONS[self.method.non_linearity](inner)).to(y.dtype)
 
     @classmethod
     def transform_lanes(cls, lanes: Sequence[Any], site: str, x: Tensor, y: Tensor) -> Tensor:
-        i, first = lanes[0]._index[site], lanes[0]
+        first, layers = lanes[0], list(zip(*(lane._layers(site) for lane in lanes), strict=True))
 
-        def apply(layers: str, h: Tensor) -> Tensor:
-            own = [getattr(lane, layers)[i] for lane in lanes]
+        def apply(own: Sequence[nn.Linear], h: Tensor) -> Tensor:
             weight, bias = torch.stack([one.weight for one in own]), torch.stack([one.bias for one in own])
             return torch.baddbmm(bias[:, None], h, weight.transpose(1, 2))
 
-        inner = _ACTIVATIONS[first.method.non_linearity](apply("down", y.to(first.down[i].weight.dtype)))
-        return y + apply("up", inner).to(y.dtype)
+        down, up = layers
+        inner = _ACTIVATIONS[first.method.non_linearity](apply(down, y.to(down[0].weight.dtype)))
+        return y + apply(up, inner).to(y.dtype)
+
+    def _layers(self, site: str) -> tuple[Any, Any]:
+        return self.down[self._index[site]], self.up[self._index[site]]
 
     def signature(self) -> Hashable:
         shapes = ((name, down.weight.shape) for name, down in zip(self.names, self.down, strict=True))
@@ -69,7 +72,7 @@ class BottleneckAdapter(Adapter):
 
 
 def _linear(inputs: int, outputs: int, backbone: Backbone, generator: Generator) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer: Any = nn.utils.skip_init(nn.Linear, inputs, outputs)
     with torch.no_grad():
         layer.weight.normal_(0.0, 0.02, generator=generator)
         layer.bias.zero_()

@@ -25,7 +25,7 @@ class Edit(nn.Module):
 
     def __init__(self, width: int, rank: int, generator: Generator):
         super().__init__()
-        self.source = nn.utils.skip_init(nn.Linear, width, rank)
+        self.source: Any = nn.utils.skip_init(nn.Linear, width, rank)
         self.rotation = nn.Parameter(torch.empty(width, rank))
         bound = 1 / math.sqrt(width)  # nn.Linear's own start
         with torch.no_grad():
