@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -236,9 +237,10 @@ def _solo(made: Plan, method: str) -> bool:
 def _quiet_libraries() -> None:
     """Silence what Hugging Face's libraries print about themselves."""
     warnings.filterwarnings("ignore", module=r"(transformers|peft|huggingface_hub|torch)\b.*")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from huggingface_hub.utils import disable_progress_bars
-    from transformers.utils import logging
+    from transformers.utils import logging as chatter
 
     disable_progress_bars()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()

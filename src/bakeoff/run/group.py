@@ -30,7 +30,7 @@ from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
 from bakeoff.store.record import Benchmark, Cost, Provenance, Record, Sample
 from bakeoff.store.store import Store
-from bakeoff.study.spec import Trial
+from bakeoff.study.spec import Quantize, Trial
 from bakeoff.tasks.task import Completion
 
 
@@ -44,13 +44,16 @@ class Workplace:
     executor: str
     progress: Progress
     _backbone: Backbone | None = None
+    _held: tuple[str, Quantize | None] | None = None
     _doubt: str = ""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
 
-    def backbone(self, name: str) -> Backbone:
-        """The model with its weights; one is held at a time."""
-        if self._backbone is None or self._backbone.name != name:
-            self._backbone = Backbone.load(self.plan.study.models[name], self.plan.device, name)
+    def backbone(self, name: str, quantize: Quantize | None) -> Backbone:
+        """The model with its weights, quantized or not; one is held at a time."""
+        if self._backbone is None or self._held != (name, quantize):
+            self._backbone = None
+            self._backbone = Backbone.load(self.plan.study.models[name], self.plan.device, name, quantize)
+            self._held = (name, quantize)
             self._doubt = prove.doubt(self._backbone)
             if self._doubt and self.engine == "auto":
                 self.progress.note(f"{name}: {self._doubt}, so the reference engine serves it")
@@ -111,7 +114,7 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
 
 
 def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list[Record]:
-    backbone = place.backbone(trials[0].model)
+    backbone = place.backbone(trials[0].model, trials[0].quantize)
     about.engine = place.engine_for(backbone)
     place.progress.group(trials, about.engine)
     methods = [method_of(trial) for trial in trials]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import torch
 
@@ -17,7 +17,7 @@ from bakeoff.methods.method import Method, build
 from bakeoff.models.backbone import Backbone, weights_hash
 from bakeoff.study import registry
 from bakeoff.study.expand import expand
-from bakeoff.study.spec import Study, Trial, canonical
+from bakeoff.study.spec import MethodSpec, Study, Trial, canonical
 from bakeoff.tasks.task import Splits, Task, splits
 
 SMALL_MODEL = 16_000_000  # parameters; above it one lane fills a CPU (measured: docs/design.md)
@@ -49,7 +49,7 @@ class Plan:
         }
         notes = {
             "models": {name: model.path for name, model in self.study.models.items()},
-            "methods": {name: _told(spec.use, spec.config) for name, spec in self.study.methods.items()},
+            "methods": {name: _told(spec) for name, spec in self.study.methods.items()},
             "tasks": {name: _amounts(task, self.examples[name]) for name, task in self.tasks.items()},
             "training": {
                 name: spec.training.model_dump(mode="json")
@@ -105,6 +105,8 @@ def context_for(backbone: Backbone, virtual_tokens: int) -> int:
 def _count(study: Study, backbone: Backbone, name: str) -> int:
     spec = study.methods[name]
     method = build(spec.use, spec.config)
+    if spec.quantize:
+        _quantizable(method, f"methods.{name}.quantize")
     try:
         count = method.parameters(backbone)
     except InputError as error:
@@ -117,6 +119,15 @@ def _count(study: Study, backbone: Backbone, name: str) -> int:
             "give at most half of it",
         )
     return count
+
+
+def _quantizable(method: Method, where: str) -> None:
+    """InputError where the base cannot be quantized for this method, or not on this machine."""
+    if method.solo:
+        what = f"{method.use} trains the base's own weights, and weights held in 4 bits cannot be trained"
+        raise InputError(where, what, "use lora on a quantized base (QLoRA), or leave `quantize:` out")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(where, "needs the bitsandbytes library", 'pip install "bakeoff[quant]"')
 
 
 def _distinct(trials: Iterable[Trial]) -> None:
@@ -148,7 +159,9 @@ def _grouped(trials: Iterable[Trial], examples: dict[str, Splits], size: int) ->
             else 0
         )
         bf16 = bool(trial.training and trial.training.bf16)
-        return canonical([trial.model, trial.task, trial.method_use, trial.method_config, steps, batch, bf16])
+        return canonical(
+            [trial.model, trial.task, trial.quantize, trial.method_use, trial.method_config, steps, batch, bf16]
+        )
 
     for _, members in groupby(trials, key=alike):
         group = list(members)
@@ -160,8 +173,9 @@ def _kind(use: str) -> type[Method]:
     return registry.find("methods", use, use)
 
 
-def _told(use: str, config: dict[str, Any]) -> str:
+def _told(spec: MethodSpec) -> str:
     """A method's hyperparameters for people: `lora: r 8, lora_alpha 16, ...`, or its parts."""
+    use, config = spec.use + (f" on a base in {spec.quantize}" if spec.quantize else ""), spec.config
     if "parts" in config:
         return f"{use}: " + " + ".join(part["name"] for part in config["parts"])
     shown = ", ".join(f"{key} {value}" for key, value in config.items() if value is not None)

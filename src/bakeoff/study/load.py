@@ -19,6 +19,7 @@ from bakeoff.study import registry
 from bakeoff.study.spec import MethodSpec, Model, Study, TaskSpec, Training
 
 _KEYS = ("study", "models", "tasks", "methods", "training", "seeds", "data", "plugins")
+_ROW_KEYS = ("use", "training", "quantize")  # keys of a method's entry that are no hyperparameters
 _REQUIRED = ("study", "models", "tasks", "methods")
 M = TypeVar("M", bound=BaseModel)
 
@@ -200,10 +201,10 @@ def _methods(entries: Mapping[str, Any], shared: Mapping[str, Any]) -> Iterator[
         for suffix, config, training in _variants(str(name), entries, shared):
             use = entries[name]["use"]
             row = f"{name}[{suffix}]" if suffix else str(name)
-            spec = MethodSpec(
-                use=use, config=config, training=validated(Training, training, f"methods.{name}.training")
-            )
-            same = json.dumps([use, _unnamed(config), spec.training.model_dump()], sort_keys=True)
+            spec = {"use": use, "config": config, "quantize": entries[name].get("quantize")}
+            spec |= {"training": validated(Training, training, f"methods.{name}.training").model_dump()}
+            spec = validated(MethodSpec, spec, f"methods.{name}")
+            same = json.dumps([use, _unnamed(config), spec.quantize, spec.training.model_dump()], sort_keys=True)
             if same in found:
                 raise InputError(f"methods.{row}", f"is the same as '{found[same]}'", "drop one of them")
             found[same] = row
@@ -216,7 +217,7 @@ def _variants(name: str, entries: Mapping[str, Any], shared: Mapping[str, Any]) 
     if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
         raise InputError(where, f"expected a mapping with `use:`, got {entry!r}")
     kind = registry.find("methods", entry["use"], where)
-    own = {key: value for key, value in entry.items() if key not in ("use", "training")}
+    own = {key: value for key, value in entry.items() if key not in _ROW_KEYS}
     override = entry.get("training") or {}
     if not isinstance(override, dict):
         raise InputError(f"{where}.training", f"expected a mapping, got {override!r}")
@@ -250,6 +251,9 @@ def _part_variants(parts: Any, where: str, entries: Mapping[str, Any]) -> Iterat
         n: {k: v for k, v in e.items() if k != "training"} if isinstance(e, dict) else e for n, e in entries.items()
     }
     for part in parts:
+        if entries[part].get("quantize"):
+            what = f"the part '{part}' asks for a quantized base, which all parts share"
+            raise InputError(f"{where}.parts", what, f"put `quantize:` on '{where.removeprefix('methods.')}' itself")
         distinct = {
             json.dumps(config, sort_keys=True): (suffix, config) for suffix, config, _ in _variants(part, plain, {})
         }
