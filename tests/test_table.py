@@ -16,7 +16,7 @@ from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis.result import Cell, Comparison
 from bakeoff.analysis.table import Results, results
-from bakeoff.report import write
+from bakeoff.report import tables, write
 from bakeoff.store.store import Store
 
 CELL_KEYS = [
@@ -51,6 +51,16 @@ def stripes(right: dict[str, int], n: int = 40) -> Any:
 
     def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
         return [float(i < right[method] + (seed or 0)) for i in range(n)]
+
+    return scores
+
+
+def stripes_apart(steps: dict[str, int], n: int) -> Any:
+    """Like stripes, with a method's runs `steps` items apart."""
+    right = {"base": n // 2, "lora": n * 3 // 4, "prefix": n * 7 // 10, "prompt": n // 2}
+
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        return [float(i < right[method] + steps.get(method, 1) * (seed or 0)) for i in range(n)]
 
     return scores
 
@@ -91,7 +101,7 @@ def test_known_comparison(tmp_path: Path) -> None:
     assert got.difference == pytest.approx(8 / 40)
     assert got.df == pytest.approx(df)
     assert got.p == pytest.approx(2 * stats.t.sf(0.2 / math.sqrt(v), df))
-    assert got.mde == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * math.sqrt(v))
+    assert got.mde == pytest.approx((stats.t.ppf(0.975, df) + stats.t.ppf(0.8, df)) * math.sqrt(v))
     assert (got.family, got.test, got.seed_variance, got.k_a, got.k_b) == (3, "two-way t", "pooled", 3, 3)
     ps = sorted(c.p for c in found.comparisons if c.p is not None)
     assert min(c.p_holm for c in found.comparisons if c.p_holm is not None) == pytest.approx(min(1, 3 * ps[0]))
@@ -214,7 +224,8 @@ def test_a_collapsed_run_is_named_and_stays_out_of_pool_and_ranking(tmp_path: Pa
     kept = [c.per_seed for c in found.cells if c.method in ("lora", "prefix")] + [cell(found, "prompt").per_seed[::2]]
     within = sum((np.array(x) - np.mean(x)) @ (np.array(x) - np.mean(x)) for x in kept)
     assert verdict.seed_sd == pytest.approx(math.sqrt(within / 5))
-    assert pair(found, "lora", "prompt").seed_variance == "own"
+    assert pair(found, "lora", "prompt").seed_variance == "mixed"
+    assert verdict.own_variance == ("prompt",)
     assert pair(found, "lora", "prefix").seed_variance == "pooled"
     assert "prompt" not in verdict.winner_set
     assert "Not ranked: prompt" in verdict.sentence
@@ -264,17 +275,49 @@ def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:
 
 
 def test_a_verdict_that_hangs_on_pooling_is_reported(tmp_path: Path) -> None:
-    """lora's runs hardly vary, prompt's vary much: pooled, their difference is lost; lora against prefix, gained."""
+    """lora and prefix hardly vary, prompt varies more: pooled, the difference of the first two is lost."""
     base = bernoulli(RATE, 400)("sst2", "base", None)
 
     def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
-        shift = {"base": 0, "lora": 60, "prefix": 48, "prompt": 20 + 45 * (seed or 0)}[method]
+        shift = {"base": 0, "lora": 60, "prefix": 52, "prompt": 20}[method]
+        shift += {"base": 0, "lora": 3, "prefix": 3, "prompt": 8}[method] * (seed or 0)
         flips = [i for i, value in enumerate(base) if not value][:shift]
         return [1.0 if i in set(flips) else value for i, value in enumerate(base)]
 
     found = results(make_store(tmp_path, scores, ("base", "lora", "prefix", "prompt")))
     assert pair(found, "lora", "prefix").verdict == "not separable"
     assert "lora and prefix" in said(found, "pooling")
+
+
+def test_methods_whose_runs_vary_unlike_keep_their_own_variance(tmp_path: Path) -> None:
+    """prompt's runs lie 45 items apart and those of lora and prefix one: pooled, lora and prefix were lost in it."""
+    found = results(make_store(tmp_path, stripes_apart({"prompt": 45}, n=400), ("base", "lora", "prefix", "prompt")))
+    (verdict,) = found.verdicts
+    means = [c.per_seed for c in found.cells if c.trained]
+    assert verdict.bartlett_p == pytest.approx(stats.bartlett(*means).pvalue)
+    assert (verdict.seed_sd, verdict.own_variance) == (None, ("lora", "prefix", "prompt"))
+    assert {c.seed_variance for c in found.comparisons} == {"own"}
+    assert pair(found, "lora", "prefix").verdict == "a better"
+    assert "each method keeps its own" in tables.run_variance(verdict, True)
+
+
+def test_a_method_at_the_ceiling_keeps_out_of_the_pool(tmp_path: Path) -> None:
+    """599 of 600 right reads like 600 of 600, whatever another method's runs do."""
+
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        if method in ("lora", "prefix"):
+            return [float(i > 0 or method == "prefix" or seed != 0) for i in range(200)]
+        return [float(i < 150 + 20 * (seed or 0)) for i in range(200)]
+
+    found = results(make_store(tmp_path, scores, ("base", "lora", "prefix", "prompt")))
+    (verdict,) = found.verdicts
+    assert (verdict.pool_methods, verdict.pool_df, verdict.own_variance) == (1, 2, ("lora", "prefix"))
+    nearly, wholly = cell(found, "lora"), cell(found, "prefix")
+    assert nearly.ci_low == pytest.approx(wholly.ci_low, abs=0.004)
+    assert wholly.ci_low == pytest.approx(stats.binomtest(200, 200).proportion_ci(method="wilson").low)
+    assert pair(found, "lora", "prompt").seed_variance == "mixed"
+    assert pair(found, "lora", "prefix").seed_variance == "own"
+    assert "lora and prefix keep their own" in tables.run_variance(verdict, True)
 
 
 def test_published_keys_and_full_precision(tmp_path: Path) -> None:
@@ -312,6 +355,7 @@ def test_law_7_every_number_comes_from_the_store(tmp_path: Path) -> None:
     for benchmark in ("sst2", "imdb", "topics"):
         groups = [[np.mean(v) for _, v, _ in runs[benchmark, m]] for m in ("lora", "prefix", "prompt")]
         df = sum(len(g) - 1 for g in groups)
+        assert stats.bartlett(*groups).pvalue >= 0.05, "else nothing is pooled"
         pools[benchmark] = float(sum(np.var(g, ddof=1) * (len(g) - 1) for g in groups)) / df, df
     for told in data["cells"]:
         mine = runs[told["benchmark"], told["method"]]

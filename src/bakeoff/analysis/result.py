@@ -83,8 +83,9 @@ class Comparison(Frozen):
     """Two methods on one benchmark by its headline metric: `difference` is mean(a) - mean(b) on the same items.
 
     `test` is how p came about; `p_holm` adjusts it within the `family` of all tested pairs of this model, task and
-    benchmark. `verdict` is a `Decision`. `seed_variance` says whose run variance V holds. `mde` is the difference one
-    such comparison detects with 80 % power.
+    benchmark. `verdict` is a `Decision`. `seed_variance` says whose run variance V holds: that pooled over methods,
+    each method's own, one of either, or none. `mde` is the difference that one such comparison, before the correction
+    for its family, detects with 80 % power.
     """
 
     model: str
@@ -102,7 +103,7 @@ class Comparison(Frozen):
     verdict: Decision
     # beyond the published keys
     test: Literal["two-way t", "paired t over items", "exact McNemar"]
-    seed_variance: Literal["pooled", "own", "none"]
+    seed_variance: Literal["pooled", "own", "mixed", "none"]
     df: float | None
     mde: float | None
     n_items: int
@@ -118,7 +119,8 @@ class Verdict(Frozen):
 
     `winner_set` is empty where nothing can be ranked (one seed); a method with one seed or a collapsed run is not in
     it. `winner` is set only where it stands alone, with three seeds or more and every planned run in hand. `seed_sd`
-    is the pooled one.
+    is the pooled one; `bartlett_p` tells whether run variances differ (None: one method or none to test), and
+    `own_variance` names the methods that keep their own (`statistics.pooling`).
     """
 
     model: str
@@ -135,6 +137,8 @@ class Verdict(Frozen):
     pool_df: int
     pool_methods: int
     family: int
+    bartlett_p: float | None = None
+    own_variance: tuple[str, ...] = ()
 
 
 class Doubt(Frozen):

@@ -39,6 +39,8 @@ def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) ->
         pool_df=table.pool.df if table.pool else 0,
         pool_methods=table.pool.methods if table.pool else 0,
         family=pairs[0].family if pairs else 0,
+        bartlett_p=None if math.isnan(table.bartlett_p) else table.bartlett_p,
+        own_variance=tuple(table.own_variance()),
     )
 
 
@@ -125,7 +127,10 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
         f"{rest[0].method} is {gap} below it, {_evidence(near, best)}; {_basis(table, ranked)}.",
     ]
     if near.mde is not None:
-        said.append(f"Such a comparison detects {words.points(near.mde, table.percent)} with 80{words.THIN}% power.")
+        said.append(
+            f"Such a comparison detects {words.points(near.mde, table.percent)} with "
+            f"80{words.THIN}% power, before correction for the family."
+        )
     untrained = [cell.method for cell in rest if not cell.trained]
     if untrained and best.trained:
         said.append(f"Training is not shown to help: {words.listed(untrained)} is untrained.")

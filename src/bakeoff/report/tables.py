@@ -165,12 +165,28 @@ def costs(results: Results) -> list[list[Cell]]:
     return [list(group.values()) for group in groups.values()]
 
 
+def run_variance(verdict: Verdict, percent: bool) -> str:
+    """Whose run-to-run variance a benchmark's intervals hold: `seed SD pooled over 4 methods: 1.3 (8 df)`."""
+    if verdict.bartlett_p is not None and verdict.seed_sd is None:
+        p = words.p_equals("p", verdict.bartlett_p)
+        return f"run variances differ between methods (Bartlett {p}), so each method keeps its own"
+    told: list[str] = []
+    if verdict.seed_sd is not None:
+        spread = f"{words.number(verdict.seed_sd, percent)} ({verdict.pool_df} df)"
+        told.append(f"seed SD pooled over {words.count(verdict.pool_methods, 'method')}: {spread}")
+    if verdict.own_variance:
+        keep = "keeps" if len(verdict.own_variance) == 1 else "keep"
+        told.append(f"{words.listed(verdict.own_variance)} {keep} {'its' if keep == 'keeps' else 'their'} own variance")
+    return "; ".join(told)
+
+
 def intervals_explained(results: Results) -> str:
     """One sentence on what the intervals are, true of these results."""
     scopes = {cell.scope for cell in results.cells if cell.mean is not None}
     both = (
         "A 95\N{NO-BREAK SPACE}% interval of a mean covers what another draw of test items and another set of training "
-        "runs could have given (two-way variance, run-to-run variance pooled over the trained methods of a task)"
+        "runs could have given (two-way variance; run-to-run variance is pooled over a benchmark's trained methods, "
+        "but a method at the ceiling or floor or with a collapsed run keeps its own, and all do where theirs differ)"
     )
     one = "covers another draw of test items only, for this very checkpoint"
     if scopes == {"runs and items"}:
