@@ -224,7 +224,8 @@ class Table:
         if any(k == 1 for k in runs):
             return "these checkpoints only"
         if len(runs) == 1 and runs[0] == 2:
-            return "too few seeds"
+            pooled = self.pool is not None and self.pool.methods > 1 and pair["seed_variance"] == "pooled"
+            return "rests on pooling" if pooled else "too few seeds"
         if not pair["p_holm"] < ALPHA:
             return "not separable"
         return "a better" if pair["difference"] > 0 else "b better"

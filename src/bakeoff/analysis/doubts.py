@@ -102,7 +102,7 @@ def _few_seeds(cells: Sequence[Cell]) -> Told:
     told: Told = []
     for k, kind, text in (
         (1, "one seed", "the numbers hold for these checkpoints and not for the methods"),
-        (2, "two seeds", "run-to-run variance is known only from pooling over methods"),
+        (2, "two seeds", "they tell little of run-to-run variance, which is pooled over methods where it can be"),
     ):
         names = [cell.method for cell in cells if cell.trained and len(cell.per_seed) == k]
         if names:

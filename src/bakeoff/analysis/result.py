@@ -11,12 +11,23 @@ ALPHA = 0.05
 
 CellStatus = Literal["done", "incomplete", "failed", "diverged", "missing"]
 Scope = Literal["runs and items", "this checkpoint only"]
-Decision = Literal["a better", "b better", "not separable", "too few seeds", "these checkpoints only", "not testable"]
+Split = Literal["test", "validation"]
+Decision = Literal[
+    "a better",
+    "b better",
+    "not separable",
+    "rests on pooling",
+    "too few seeds",
+    "these checkpoints only",
+    "not testable",
+]
 """What a comparison may say.
 
 - `a better`, `b better`: the Holm-adjusted p is below 0.05.
 - `not separable`: the test ran, and it is not.
-- `too few seeds`: a method with two seeds against an untrained model; the numbers are shown, nothing is decided.
+- `rests on pooling`: a method with two seeds against an untrained model; the run variance is that pooled over several
+  methods, so the interval may be read, but nothing is decided by it.
+- `too few seeds`: the same where the run variance is the method's own, of one degree of freedom.
 - `these checkpoints only`: one seed of a trained method; items alone were tested, nothing is said of the methods.
 - `not testable`: fewer than two items.
 """

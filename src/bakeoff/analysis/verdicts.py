@@ -12,13 +12,14 @@ from bakeoff.analysis.benchmark import Table
 from bakeoff.analysis.result import ALPHA, Cell, Comparison, Verdict
 
 Ranked = Sequence[Cell]  # best first
+UNDECIDED = ("too few seeds", "rests on pooling")  # an untrained model against a method with two seeds
 
 
 def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Verdict:
     """The winner set of a benchmark's headline metric and the sentences that say it."""
     ranked, left_out = _rank(cells, pairs)
     means = {cell.method: cell.mean for cell in ranked if cell.mean is not None}
-    decided = {(p.a, p.b): None if p.verdict == "too few seeds" else p.p_holm for p in pairs}
+    decided = {(p.a, p.b): None if p.verdict in UNDECIDED else p.p_holm for p in pairs}
     members = st.winner_set(means, decided, ALPHA) if len(means) > 1 else []
     winner = next((cell for cell in ranked if members == [cell.method]), None)
     if winner and (winner.status != "done" or (winner.trained and len(winner.per_seed) < 3)):
@@ -60,11 +61,10 @@ def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell
         else:
             ranked.append(cell)
     best = next((cell.method for cell in ranked if cell.trained), None)
-    undecided = {pair.b for pair in pairs if pair.verdict == "too few seeds" and pair.a == best}
-    early = [cell for cell in ranked if cell.method in undecided]
-    if early:
-        why["two seeds are too few to set against an untrained model"] = [cell.method for cell in early]
-    ranked = [cell for cell in ranked if cell not in early]
+    early = {pair.b: pair for pair in pairs if pair.a == best and pair.verdict in UNDECIDED}
+    for pair in early.values():
+        why.setdefault(_too_early(pair), []).append(pair.b)
+    ranked = [cell for cell in ranked if cell.method not in early]
     testable = all(_between(pairs, ranked[0].method, cell.method).p_holm is not None for cell in ranked[1:])
     return (ranked if testable and len(ranked) > 1 and any(cell.trained for cell in ranked) else []), why
 
@@ -72,6 +72,21 @@ def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell
 def _say(
     table: Table,
     cells: Sequence[Cell],
+def _too_early(pair: Comparison) -> str:
+    """Why an untrained model is not ranked beside a method with two seeds."""
+    if pair.verdict == "too few seeds":
+        return "two seeds are too few to set against an untrained model"
+    gap, where = (
+        words.points(abs(pair.difference or 0), pair.percent),
+        "above" if (pair.difference or 0) > 0 else "below",
+    )
+    interval = words.interval(pair.ci_low, pair.ci_high, pair.percent)
+    return (
+        f"two seeds; {pair.a} lies {gap} {where} it, 95{words.THIN}% CI {interval}, which rests on the seed variance "
+        "pooled over methods"
+    )
+
+
     pairs: Sequence[Comparison],
     ranked: Ranked,
     members: Sequence[str],
@@ -174,7 +189,7 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
 def _two_seeds(ranked: Ranked) -> list[str]:
     if not any(cell.trained and len(cell.per_seed) == 2 for cell in ranked):
         return []
-    return ["Two seeds: run-to-run variance is known only from pooling over methods; read it with care."]
+    return ["Two seeds tell little of run-to-run variance, which is pooled over methods where it can be."]
 
 
 def _value(table: Table, cell: Cell) -> str:
