@@ -194,6 +194,84 @@ def test_nothing_at_all(tmp_path: Path) -> None:
     found = results(make_store(tmp_path, bernoulli(RATE, 10), ("base", "lora"), status=everything))
     assert {c.status for c in found.cells} == {"missing"}
     assert found.verdicts[0].sentence.startswith("No result on sst2")
+def test_a_diverged_run_keeps_a_method_from_the_ranking(tmp_path: Path) -> None:
+    """Two good runs of three are no skill that can be relied on: as for a collapsed run."""
+    status = {("sst2", "lora", 1): "diverged"}
+    methods = ("base", "lora", "prefix", "prompt")
+    (verdict,) = results(make_store(tmp_path, bernoulli(RATE, 300, 0.05), methods, status=status)).verdicts
+    assert "lora" not in verdict.winner_set and not verdict.headline.startswith("lora beats")
+    assert "Not ranked: lora (a run diverged)" in verdict.evidence
+
+
+def test_a_failed_trial_of_unknown_size_has_no_parameters_to_show(tmp_path: Path) -> None:
+    status = {("sst2", "prompt", seed): "failed" for seed in (0, 1, 2)}
+    store = make_store(tmp_path, bernoulli(RATE, 50), status=status)
+    for trial in store.plan()["trials"]:
+        path = store.trials / trial["key"] / "record.json"
+        record = json.loads(path.read_text())
+        if record["status"] == "failed":
+            path.write_text(json.dumps({**record, "trainable_params": 0, "total_params": 0}))
+    gone = cell(results(store), "prompt")
+    assert (gone.trainable_params, gone.total_params, gone.trainable_percent) == (None, None, None)
+
+
+def test_what_was_judged_on_held_out_training_examples_is_no_test_result(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 60), split="validation")
+    found = results(store)
+    (verdict,) = found.verdicts
+    assert verdict.split == "validation" and {c.split for c in found.cells} == {"validation"}
+    assert "on sst2, validation split (" in verdict.headline
+    assert "judged on 60\N{NO-BREAK SPACE}held-out training examples, not on the test set" in said(found, "validation")
+    assert "the highest of 2 is optimistic" in said(found, "validation")
+    assert [section.title for section in tables.sections(found)] == ["sst2, validation split"]
+    for path in write(store):
+        assert "validation" in path.read_text()
+    plan = store.plan()
+    plan["tasks"]["sst2"]["split"] = "test"
+    store.write("plan.json", json.dumps(plan))
+    assert results(store).verdicts[0].split == "test", "the plan's word comes before a record's"
+
+
+def test_methods_that_tie_are_said_to_tie(tmp_path: Path) -> None:
+    right = {"base": 20, "lora": 36, "prefix": 36, "prompt": 35}
+    found = results(make_store(tmp_path, stripes(right, 60), ("base", "lora", "prefix", "prompt")))
+    headline = found.verdicts[0].headline
+    assert "lora and prefix tie at 61.7\N{NO-BREAK SPACE}% accuracy; prompt is not separable from lora." in headline
+    assert "scored highest" not in found.verdicts[0].sentence
+    one = results(make_store(tmp_path / "one", stripes(right, 60), ("base", "lora", "prefix", "prompt"), seeds=(0,)))
+    assert "on these checkpoints lora and prefix tie for the highest score on sst2" in one.verdicts[0].headline
+    assert one.verdicts[0].evidence.startswith("lora answered 0\N{NO-BREAK SPACE}items that prefix missed")
+
+
+def test_one_seed_comes_before_one_answer_and_no_pool_is_claimed(tmp_path: Path) -> None:
+    store = make_store(
+        tmp_path,
+        bernoulli(RATE, 60),
+        seeds=(0,),
+        text=lambda method, seed, i, value: "positive" if method == "prompt" else ("a", "b")[i % 2],
+    )
+    found = results(store)
+    assert found.verdicts[0].headline.startswith("One seed says nothing about the methods")
+    assert said(found, "constant") and "pool" not in said(found, "constant")
+
+
+def test_doubts_do_not_list_what_they_can_count(tmp_path: Path) -> None:
+    sweep = [f"lora[learning_rate={rate}]" for rate in (0.001, 0.003, 0.01)]
+    methods = ["base", *sweep, "prompt"]
+    rate = {name: 0.5 + 0.08 * i for i, name in enumerate(methods)}
+    rates = {**dict(zip(sweep, (0.001, 0.003, 0.01), strict=True)), "prompt": 0.03}
+    tasks = {"sst2": ["sst2"], "topics": ["topics"], "jokes": ["jokes"]}
+    status = {(task, name, 0): "missing" for task in ("topics", "jokes") for name in sweep}
+    store = make_store(tmp_path, bernoulli(rate, 60), methods, (0,), tasks, rates=rates)
+    found = results(store)
+    assert said(found, "one seed").startswith("all 3 benchmarks: all 4 trained methods: the numbers hold")
+    assert "lora 0.001/0.003/0.01, prompt 0.03." in said(found, "learning rate")
+    store = make_store(tmp_path / "some", bernoulli(rate, 60), methods, (0,), tasks, status=status)
+    assert "6\N{NO-BREAK SPACE}trials of 15 not in the store: 3 of topics, 3 of jokes." in said(
+        results(store), "missing"
+    )
+
+
     write(Store.open(tmp_path))
 
 

@@ -132,9 +132,9 @@ def _one_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison]) -> li
 
 
 def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison], members: Sequence[str]) -> list[str]:
-    best = ranked[0]
-    rest = [cell for cell in ranked if cell.method in members and cell is not best]
-    near = _between(pairs, best.method, rest[0].method)
+    best, tied = ranked[0], _tied(ranked)
+    rest = [cell for cell in ranked if cell.method in members and cell.method not in tied]
+    near = _between(pairs, best.method, rest[0].method if rest else tied[1])
     gap = words.points(abs(near.difference or 0), table.percent)
     said = [
         f"No single winner on {table.place}: {best.method} scored highest ({_value(table, best)}), but "
@@ -146,8 +146,8 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
             f"Such a comparison detects {words.points(near.mde, table.percent)} with "
             f"80{words.THIN}% power, before correction for the family."
         )
-    untrained = [cell.method for cell in rest if not cell.trained]
-    if untrained and best.trained:
+    untrained = [cell.method for cell in ranked if cell.method in members and not cell.trained]
+    if untrained:
         said.append(f"Training is not shown to help: {words.listed(untrained)} is untrained.")
     below = [cell.method for cell in ranked if cell.method not in members]
     if below:
@@ -171,17 +171,21 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
     else:
         why = "No verdict: too few runs and items to compare methods"
     who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
-    headline = f"{why}; {who} {best.method} scored highest on {table.place} ({_value(table, best)})."
+    tied = _tied(have)
+    top = f"{best.method} scored highest" if len(tied) == 1 else f"{words.listed(tied)} tie for the highest score"
+    headline = f"{why}; {who} {top} on {table.place} ({_value(table, best)})."
+    subject = "It" if len(tied) == 1 else best.method
     if pair.only_a is not None and pair.only_b is not None:
         ahead, behind = (pair.only_a, pair.only_b) if pair.a == best.method else (pair.only_b, pair.only_a)
         told = (
-            f"It answered {words.count(ahead, 'item')} that {second.method} missed, and missed {behind} that "
+            f"{subject} answered {words.count(ahead, 'item')} that {second.method} missed, and missed {behind} that "
             f"{second.method} answered (exact McNemar {words.p_equals('p', pair.p)}, "
             f"{words.p_equals('p_holm', pair.p_holm)} in a family of {pair.family})"
         )
     else:
         gap = words.points(abs(pair.difference or 0), table.percent)
-        told = f"It is {gap} above {second.method}, {_evidence(pair, best)}"
+        told = f"{subject} is {gap} above" if len(tied) == 1 else f"{subject} differs by {gap} from"
+        told += f" {second.method}, {_evidence(pair, best)}"
         told += " over items alone" if pair.seed_variance == "none" else ""
     return [headline, f"{told}; n = {words.count(len(table.items), 'item')}."]
 
@@ -220,3 +224,9 @@ def _best_first(cells: Sequence[Cell]) -> list[Cell]:
 
 def _between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:
     return next(pair for pair in pairs if {pair.a, pair.b} == {one, other})
+def _tied(ranked: Ranked) -> list[str]:
+    """The methods with the best mean: one, or several that tie."""
+    best = ranked[0].mean or 0
+    return [cell.method for cell in ranked if math.isclose(cell.mean or 0, best, abs_tol=1e-9)]
+
+
