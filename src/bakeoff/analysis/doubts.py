@@ -90,9 +90,8 @@ def _constant(table: Table, cells: Sequence[Cell]) -> Told:
         answer = _quoted(next(iter(table.graded[run.key].benchmarks[table.benchmark].texts)))
         who = f"{cell.method} ({cell.constant_seeds} of {words.count(len(cell.per_seed), 'run')})"
         if cell.trained:
-            told.append(
-                ("constant", f"{who} gave one answer, {answer}, to every item; kept out of the pooled seed variance.")
-            )
+            out = "; kept out of the pooled seed variance" if table.pool else ""
+            told.append(("constant", f"{who} gave one answer, {answer}, to every item{out}."))
         else:
             told.append(("constant", f"{cell.method}, untrained, gave one answer, {answer}, to every item."))
     return told

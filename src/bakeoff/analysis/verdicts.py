@@ -162,8 +162,6 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
     trained = [cell for cell in have if cell.trained]
     if not trained:
         why = "Nothing was trained"
-    elif any(cell.constant_seeds for cell in trained):
-        why = "No ranking: some runs gave one answer to every item"
     elif all(len(cell.per_seed) == 1 for cell in trained):
         why = "One seed says nothing about the methods"
     elif any(len(cell.per_seed) == 2 for cell in trained):
@@ -171,6 +169,10 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
     else:
         why = "No verdict: too few runs and items to compare methods"
     who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
+    elif any(cell.constant_seeds for cell in trained):
+        why = "No ranking: some runs gave one answer to every item"
+    elif any(cell.diverged_runs for cell in trained):
+        why = "No ranking: some runs diverged"
     tied = _tied(have)
     top = f"{best.method} scored highest" if len(tied) == 1 else f"{words.listed(tied)} tie for the highest score"
     headline = f"{why}; {who} {top} on {table.place} ({_value(table, best)})."
