@@ -189,11 +189,6 @@ def test_missing_failed_and_diverged_trials_stay_in_sight(tmp_path: Path) -> Non
     assert not any("prompt" in (c.a, c.b) for c in found.comparisons)
 
 
-def test_nothing_at_all(tmp_path: Path) -> None:
-    everything = {("sst2", m, s): "missing" for m in ("base", "lora") for s in (None, 0, 1, 2)}
-    found = results(make_store(tmp_path, bernoulli(RATE, 10), ("base", "lora"), status=everything))
-    assert {c.status for c in found.cells} == {"missing"}
-    assert found.verdicts[0].sentence.startswith("No result on sst2")
 def test_a_diverged_run_keeps_a_method_from_the_ranking(tmp_path: Path) -> None:
     """Two good runs of three are no skill that can be relied on: as for a collapsed run."""
     status = {("sst2", "lora", 1): "diverged"}

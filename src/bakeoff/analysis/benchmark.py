@@ -162,6 +162,8 @@ class Table:
             lanes=max((record.cost.lanes for record in records), default=1),
             percent=self.percent,
         )
+            diverged_runs=sum(run.status == "diverged" for run in self.planned[name]),
+            split=self.split,
 
     def comparisons(self) -> list[Comparison]:
         """Every pair with results, Holm-adjusted within the family of those that could be tested.

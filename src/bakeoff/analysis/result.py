@@ -54,7 +54,9 @@ class Cell(Frozen):
     some planned runs have no result; mean and interval are then those of the others. `train_seconds` is the mean over
     runs (of an equal share of the pass where `lanes` trained together), `tokens_per_second` trained tokens over
     training seconds, `adapter_bytes` and `peak_bytes` the largest of the runs, `trainable_percent` is of
-    `total_params`, which counts the adapter too. `constant_seeds` counts runs with one answer to every item.
+    `total_params`, which counts the adapter too. `constant_seeds` counts runs with one answer to every item,
+    `diverged_runs` those that diverged and have no score. `split` is what it was judged on: the test set, or training
+    examples held out.
     """
 
     model: str
@@ -88,6 +90,8 @@ class Cell(Frozen):
     constant_seeds: int = 0
     lanes: int = 1
     percent: bool = True
+    diverged_runs: int = 0
+    split: Split = "test"
 
 
 class Comparison(Frozen):
@@ -128,10 +132,10 @@ class Comparison(Frozen):
 class Verdict(Frozen):
     """What one benchmark says: the sentence (headline, then evidence), and the methods not separable from the best.
 
-    `winner_set` is empty where nothing can be ranked (one seed); a method with one seed or a collapsed run is not in
-    it. `winner` is set only where it stands alone, with three seeds or more and every planned run in hand. `seed_sd`
-    is the pooled one; `bartlett_p` tells whether run variances differ (None: one method or none to test), and
-    `own_variance` names the methods that keep their own (`statistics.pooling`).
+    `winner_set` is empty where nothing can be ranked (one seed); a method with one seed, or with a run that collapsed
+    or diverged, is not in it. `winner` is set only where it stands alone, with three seeds or more and every planned
+    run in hand. `seed_sd` is the pooled one; `bartlett_p` tells whether run variances differ (None: fewer than two to
+    compare), and `own_variance` names the methods that keep their own (`statistics.pooling`). `split` as in `Cell`.
     """
 
     model: str

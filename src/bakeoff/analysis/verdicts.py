@@ -48,8 +48,8 @@ def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) ->
 def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell], dict[str, list[str]]]:
     """The cells that may be ranked, best first, and the others by why not.
 
-    Left out: one seed (nothing is known of the method), a collapsed run (a training failure, not a skill), and an
-    untrained model where the best method has two seeds. A ranking takes two cells, one of them trained.
+    Left out: one seed (nothing is known of the method), a run that collapsed or diverged (a training failure, not a
+    skill), and an untrained model where the best method has two seeds. A ranking takes two cells, one of them trained.
     """
     why: dict[str, list[str]] = {}
     ranked: list[Cell] = []
@@ -57,6 +57,8 @@ def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell
         if cell.trained and cell.constant_seeds:
             why.setdefault("one answer to every item in some run", []).append(cell.method)
         elif cell.trained and len(cell.per_seed) == 1:
+        elif cell.diverged_runs:
+            why.setdefault("a run diverged", []).append(cell.method)
             why.setdefault("one seed", []).append(cell.method)
         else:
             ranked.append(cell)
@@ -167,12 +169,12 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
     elif any(len(cell.per_seed) == 2 for cell in trained):
         why = "No verdict: two seeds are too few to set against an untrained model"
     else:
-        why = "No verdict: too few runs and items to compare methods"
-    who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
     elif any(cell.constant_seeds for cell in trained):
         why = "No ranking: some runs gave one answer to every item"
     elif any(cell.diverged_runs for cell in trained):
         why = "No ranking: some runs diverged"
+        why = "No verdict: too few runs and items to compare methods"
+    who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
     tied = _tied(have)
     top = f"{best.method} scored highest" if len(tied) == 1 else f"{words.listed(tied)} tie for the highest score"
     headline = f"{why}; {who} {top} on {table.place} ({_value(table, best)})."
