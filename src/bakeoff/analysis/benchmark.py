@@ -125,8 +125,8 @@ class Table:
         counted = [self.graded[run.key].benchmarks[self.benchmark] for run in runs]
         seconds = sum(record.cost.train_seconds for record in records)
         tokens = sum(record.cost.train_tokens for record in records)
-        total = known[0].total_params if known else None
-        trainable = known[0].trainable_params if known else None
+        total = (known[0].total_params or None) if known else None
+        trainable = known[0].trainable_params if total else None
         per_seed = [float(mean) for mean in array.mean(axis=1)] if array is not None else []
         low, high = st.mean_interval(array, self.seed_pool(name)) if array is not None else (math.nan, math.nan)
         trained = self.trained[name]
