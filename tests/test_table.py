@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 from synthetic_store import bernoulli, make_store
 
+from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison
 from bakeoff.analysis.table import Results, results
 from bakeoff.report import tables, write
@@ -271,6 +272,11 @@ def test_doubts_do_not_list_what_they_can_count(tmp_path: Path) -> None:
 
 
 def test_one_method_alone_has_nothing_to_win(tmp_path: Path) -> None:
+def test_nothing_at_all(tmp_path: Path) -> None:
+    everything = {("sst2", m, s): "missing" for m in ("base", "lora") for s in (None, 0, 1, 2)}
+    found = results(make_store(tmp_path, bernoulli(RATE, 10), ("base", "lora"), status=everything))
+    assert {c.status for c in found.cells} == {"missing"}
+    assert found.verdicts[0].sentence.startswith("No result on sst2")
     found = results(make_store(tmp_path, bernoulli(RATE, 50), ("lora",)))
     assert found.comparisons == ()
     assert found.verdicts[0].winner is None

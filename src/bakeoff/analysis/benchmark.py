@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis.result import ALPHA, Cell, CellStatus, Comparison, Decision, Run
+from bakeoff.analysis.result import ALPHA, Cell, CellStatus, Comparison, Decision, Run, Split
 from bakeoff.store.record import Record, Sample
 
 CONSTANT_ITEMS = 10  # below so many items, one answer to all of them is no sign of collapse
@@ -69,11 +69,14 @@ class Table:
         task: str,
         benchmark: str,
         metric: str,
+        split: Split,
         place: str,
         methods: Mapping[str, Sequence[Run]],
         graded: Mapping[str, Graded],
     ):
-        self.model, self.task, self.benchmark, self.metric, self.place = model, task, benchmark, metric, place
+        self.model, self.task, self.benchmark, self.metric = model, task, benchmark, metric
+        self.split: Split = split
+        self.place = place
         self.planned, self.graded = methods, graded
         self.done = {
             name: [run for run in runs if run.key in graded and (benchmark, metric) in graded[run.key].scores]
@@ -159,11 +162,11 @@ class Table:
             draws=max((c.draws for c in counted), default=1),
             unparsable=sum(c.unparsable for c in counted) / max(1, sum(c.samples for c in counted)),
             constant_seeds=sum(self.constant[name]),
+            diverged_runs=sum(run.status == "diverged" for run in self.planned[name]),
+            split=self.split,
             lanes=max((record.cost.lanes for record in records), default=1),
             percent=self.percent,
         )
-            diverged_runs=sum(run.status == "diverged" for run in self.planned[name]),
-            split=self.split,
 
     def comparisons(self) -> list[Comparison]:
         """Every pair with results, Holm-adjusted within the family of those that could be tested.

@@ -10,6 +10,8 @@ from bakeoff.analysis.benchmark import Graded, Table
 from bakeoff.analysis.result import Cell, Comparison, Doubt, Run
 
 SHORT = ("cut", "trunc")  # counts whose names hold one of these say that something was cut short
+Told = list[tuple[str, str]]  # kind, text
+NAMED = 4  # so many trials or pairs are named, more are counted
 
 
 def of_trials(runs: Sequence[Run]) -> list[Doubt]:
@@ -26,13 +28,14 @@ def of_trials(runs: Sequence[Run]) -> list[Doubt]:
             lost.setdefault((run.status, run.reason.strip()), []).append(_label(run, many))
     for (status, reason), labels in lost.items():
         why = _quoted(reason, 300) if reason else "no reason recorded"
-        doubts.append(Doubt(kind=status, text=f"{', '.join(labels)}: {why}"))
+        doubts.append(Doubt(kind=status, text=f"{_which(those, many)}: {why}"))
     return doubts
 
 
-def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> list[Doubt]:
-    """Doubts about one benchmark: collapsed and absent runs, few seeds, pooling, unreadable answers, mismatches."""
-    told = [
+def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:
+    """Doubts about one benchmark: its split, collapsed and absent runs, few seeds, pooling, answers, mismatches."""
+    return [
+        *_validation(table, cells),
         *_incomplete(cells),
         *_constant(table, cells),
         *_few_seeds(cells),
@@ -41,7 +44,19 @@ def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison
         *_mismatches(table),
         *_cut_short(table),
     ]
-    return [Doubt(kind=kind, text=f"{table.place}: {text}") for kind, text in told]
+
+
+def gathered(told: Sequence[tuple[str, Told]]) -> list[Doubt]:
+    """The doubts of all benchmarks, `told` by place; what holds at several places is said once."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for place, doubts in told:
+        for doubt in doubts:
+            places.setdefault(doubt, []).append(place)
+    every = f"all {len(told)} benchmarks"
+    return [
+        Doubt(kind=kind, text=f"{every if len(where) == len(told) > 2 else words.listed(where)}: {text}")
+        for (kind, text), where in places.items()
+    ]
 
 
 def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
@@ -73,7 +88,12 @@ def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
 
 # --- inside: (kind, text) ---
 
-Told = list[tuple[str, str]]
+def _validation(table: Table, cells: Sequence[Cell]) -> Told:
+    if table.split != "validation":
+        return []
+    several = sum(table.trained[name] for name in table.arrays)
+    told = f"judged on {words.count(len(table.items), 'held-out training example')}, not on the test set"
+    return [("validation", told + (f"; the highest of {several} is optimistic." if several > 1 else "."))]
 
 
 def _incomplete(cells: Sequence[Cell]) -> Told:
@@ -101,11 +121,13 @@ def _few_seeds(cells: Sequence[Cell]) -> Told:
     told: Told = []
     for k, kind, text in (
         (1, "one seed", "the numbers hold for these checkpoints and not for the methods"),
+    trained = [cell for cell in cells if cell.trained and cell.per_seed]
         (2, "two seeds", "they tell little of run-to-run variance, which is pooled over methods where it can be"),
     ):
-        names = [cell.method for cell in cells if cell.trained and len(cell.per_seed) == k]
+        names = [cell.method for cell in trained if len(cell.per_seed) == k]
         if names:
-            told.append((kind, f"{words.listed(names)}: {text}."))
+            all_ = len(names) == len(trained) > 1
+            told.append((kind, f"{f'all {len(names)} trained methods' if all_ else words.listed(names)}: {text}."))
     return told
 
 
@@ -148,13 +170,21 @@ def _mismatches(table: Table) -> Told:
 
 def _cut_short(table: Table) -> Told:
     """Counts of things cut short (prompts, completions), by name, with the runs that had them."""
-    found: dict[str, list[str]] = {}
-    for label, run in _each(table):
+    found: dict[str, dict[str, int]] = {}
+    runs = _each(table)
+    for label, run in runs:
         benchmark = table.graded[run.key].record.benchmarks.get(table.benchmark)
         for name, number in (benchmark.counts if benchmark else {}).items():
             if number and any(part in name for part in SHORT):
-                found.setdefault(name, []).append(f"{label} {number:,}")
-    return [(name.replace("_", " "), f"{name.replace('_', ' ')}: {', '.join(where)}.") for name, where in found.items()]
+                found.setdefault(name.replace("_", " "), {})[label] = number
+    return [(name, f"{name}: {_where(counts, len(runs))}.") for name, counts in found.items()]
+
+
+def _where(counts: Mapping[str, int], runs: int) -> str:
+    """`7 in every run`, or each run with its count."""
+    if len(counts) == runs > 1 and len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values())):,} in every run"
+    return ", ".join(f"{label} {number:,}" for label, number in counts.items())
 
 
 def _each(table: Table) -> list[tuple[str, Run]]:

@@ -154,6 +154,7 @@ class Verdict(Frozen):
     family: int
     bartlett_p: float | None = None
     own_variance: tuple[str, ...] = ()
+    split: Split = "test"
 
 
 class Doubt(Frozen):

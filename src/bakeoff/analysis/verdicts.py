@@ -40,6 +40,7 @@ def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) ->
         pool_df=table.pool.df if table.pool else 0,
         pool_methods=table.pool.methods if table.pool else 0,
         family=pairs[0].family if pairs else 0,
+        split=table.split,
         bartlett_p=None if math.isnan(table.bartlett_p) else table.bartlett_p,
         own_variance=tuple(table.own_variance()),
     )

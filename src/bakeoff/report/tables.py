@@ -44,7 +44,7 @@ def sections(results: Results) -> list[Section]:
         name = verdict.benchmark if verdict.benchmark == verdict.task else f"{verdict.task} ({verdict.benchmark})"
         found.append(
             Section(
-                title=f"{verdict.model}, {name}" if models > 1 else name,
+                title=words.place(verdict.model if models > 1 else "", verdict.task, verdict.benchmark, verdict.split),
                 anchor=f"benchmark-{i + 1}",
                 verdict=verdict,
                 cells=tuple(c for c in cells if c.metric == verdict.metric),
