@@ -156,8 +156,12 @@ def test_two_seeds_are_flagged_and_not_set_against_the_untrained(tmp_path: Path)
     assert got.ci_low is not None and got.ci_low > 0
     assert verdict.winner is None
     assert verdict.winner_set == ("lora",)
-    assert "Two seeds" in verdict.evidence and "Not ranked: base" in verdict.evidence
+    assert "Two seeds" in verdict.evidence and "Not ranked: base (two seeds; lora lies" in verdict.evidence
+    assert words.interval(got.ci_low, got.ci_high) + ", which rests on the seed variance" in verdict.evidence
     assert "two seeds" in kinds(found)
+    alone = results(make_store(tmp_path / "alone", bernoulli(RATE, 400, 0.05), ("base", "lora"), seeds=(0, 1)))
+    assert pair(alone, "lora", "base").verdict == "too few seeds"
+    assert "two seeds are too few" in alone.verdicts[0].headline
 
 
 def test_the_untrained_is_ranked_where_only_a_lesser_method_lacks_seeds(tmp_path: Path) -> None:
@@ -268,15 +272,15 @@ def test_doubts_do_not_list_what_they_can_count(tmp_path: Path) -> None:
     )
 
 
-    write(Store.open(tmp_path))
-
-
-def test_one_method_alone_has_nothing_to_win(tmp_path: Path) -> None:
 def test_nothing_at_all(tmp_path: Path) -> None:
     everything = {("sst2", m, s): "missing" for m in ("base", "lora") for s in (None, 0, 1, 2)}
     found = results(make_store(tmp_path, bernoulli(RATE, 10), ("base", "lora"), status=everything))
     assert {c.status for c in found.cells} == {"missing"}
     assert found.verdicts[0].sentence.startswith("No result on sst2")
+    write(Store.open(tmp_path))
+
+
+def test_one_method_alone_has_nothing_to_win(tmp_path: Path) -> None:
     found = results(make_store(tmp_path, bernoulli(RATE, 50), ("lora",)))
     assert found.comparisons == ()
     assert found.verdicts[0].winner is None
@@ -339,7 +343,7 @@ def test_a_record_that_contradicts_its_samples_is_reported(tmp_path: Path) -> No
     path.write_text(json.dumps(record))
     found = results(store)
     assert "lora/seed 0 says 0.999" in said(found, "record differs")
-    assert "lora/seed 1 7" in said(found, "prompts cut")
+    assert "7 in every run" in said(found, "prompts cut")
 
 
 def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:

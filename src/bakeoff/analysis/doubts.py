@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import Graded, Table
 from bakeoff.analysis.result import Cell, Comparison, Doubt, Run
 
-SHORT = ("cut", "trunc")  # counts whose names hold one of these say that something was cut short
 Told = list[tuple[str, str]]  # kind, text
 NAMED = 4  # so many trials or pairs are named, more are counted
+SHORT = ("cut", "trunc")  # counts whose names hold one of these say that something was cut short
 
 
 def of_trials(runs: Sequence[Run]) -> list[Doubt]:
-    """Planned trials without a result, each by name: those not in the store, then failures by their reason."""
+    """Planned trials without a result: those not in the store, then failures by their reason."""
     many = len({run.model for run in runs}) > 1
     doubts: list[Doubt] = []
-    missing = [_label(run, many) for run in runs if run.status == "missing"]
+    missing = [run for run in runs if run.status == "missing"]
     if missing:
-        told = f"{words.count(len(missing), 'trial')} of {len(runs)} not in the store: {', '.join(missing)}."
+        told = f"{words.count(len(missing), 'trial')} of {len(runs)} not in the store: {_which(missing, many)}."
         doubts.append(Doubt(kind="missing", text=told))
-    lost: dict[tuple[str, str], list[str]] = {}
+    lost: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         if run.status in ("failed", "diverged"):
-            lost.setdefault((run.status, run.reason.strip()), []).append(_label(run, many))
-    for (status, reason), labels in lost.items():
+            lost.setdefault((run.status, run.reason.strip()), []).append(run)
+    for (status, reason), those in lost.items():
         why = _quoted(reason, 300) if reason else "no reason recorded"
         doubts.append(Doubt(kind=status, text=f"{_which(those, many)}: {why}"))
     return doubts
@@ -74,7 +75,7 @@ def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
     for run in runs:
         training = graded[run.key].record.trial.training if run.key in graded else None
         if training is not None:
-            rates.setdefault(run.method, set()).add(training.learning_rate)
+            rates.setdefault(words.base(run.method), set()).add(training.learning_rate)
     distinct = {rate for own in rates.values() for rate in own}
     if len(rates) > 1 and len(distinct) == 1:
         told = f"All methods share one learning rate ({min(distinct):g}). Methods differ in the rate that suits them."
@@ -86,7 +87,8 @@ def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
     return doubts
 
 
-# --- inside: (kind, text) ---
+# --- inside ---
+
 
 def _validation(table: Table, cells: Sequence[Cell]) -> Told:
     if table.split != "validation":
@@ -119,9 +121,9 @@ def _constant(table: Table, cells: Sequence[Cell]) -> Told:
 
 def _few_seeds(cells: Sequence[Cell]) -> Told:
     told: Told = []
+    trained = [cell for cell in cells if cell.trained and cell.per_seed]
     for k, kind, text in (
         (1, "one seed", "the numbers hold for these checkpoints and not for the methods"),
-    trained = [cell for cell in cells if cell.trained and cell.per_seed]
         (2, "two seeds", "they tell little of run-to-run variance, which is pooled over methods where it can be"),
     ):
         names = [cell.method for cell in trained if len(cell.per_seed) == k]
@@ -137,11 +139,12 @@ def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -
     if not flips or not sds:
         return []
     spread = f"seed SD from {words.number(min(sds), table.percent)} to {words.number(max(sds), table.percent)}"
+    which = "; ".join(flips) if len(flips) <= NAMED else f"{len(flips)} of {len(pairs)} pairs"
     return [
         (
             "pooling",
-            f"pooling the seed variance over methods ({spread}) decides {'; '.join(flips)}: with each method's own, "
-            "the verdict would be the other one.",
+            f"pooling the seed variance over methods ({spread}) decides {which}: with each method's own, the verdict "
+            "would be the other one.",
         )
     ]
 
@@ -193,6 +196,14 @@ def _each(table: Table) -> list[tuple[str, Run]]:
         for name, runs in table.done.items()
         for run in runs
     ]
+
+
+def _which(runs: Sequence[Run], many: bool) -> str:
+    """A few trials by name, more as counts per task."""
+    if len(runs) <= NAMED:
+        return ", ".join(_label(run, many) for run in runs)
+    places = Counter(f"{run.model}/{run.task}" if many else run.task for run in runs)
+    return ", ".join(f"{number} of {place}" for place, number in places.items())
 
 
 def _label(run: Run, many: bool) -> str:

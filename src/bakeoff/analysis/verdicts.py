@@ -57,9 +57,9 @@ def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell
     for cell in _best_first(cells):
         if cell.trained and cell.constant_seeds:
             why.setdefault("one answer to every item in some run", []).append(cell.method)
-        elif cell.trained and len(cell.per_seed) == 1:
         elif cell.diverged_runs:
             why.setdefault("a run diverged", []).append(cell.method)
+        elif cell.trained and len(cell.per_seed) == 1:
             why.setdefault("one seed", []).append(cell.method)
         else:
             ranked.append(cell)
@@ -72,9 +72,6 @@ def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell
     return (ranked if testable and len(ranked) > 1 and any(cell.trained for cell in ranked) else []), why
 
 
-def _say(
-    table: Table,
-    cells: Sequence[Cell],
 def _too_early(pair: Comparison) -> str:
     """Why an untrained model is not ranked beside a method with two seeds."""
     if pair.verdict == "too few seeds":
@@ -90,6 +87,9 @@ def _too_early(pair: Comparison) -> str:
     )
 
 
+def _say(
+    table: Table,
+    cells: Sequence[Cell],
     pairs: Sequence[Comparison],
     ranked: Ranked,
     members: Sequence[str],
@@ -139,11 +139,13 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
     rest = [cell for cell in ranked if cell.method in members and cell.method not in tied]
     near = _between(pairs, best.method, rest[0].method if rest else tied[1])
     gap = words.points(abs(near.difference or 0), table.percent)
-    said = [
-        f"No single winner on {table.place}: {best.method} scored highest ({_value(table, best)}), but "
-        f"{words.listed([cell.method for cell in rest])} {'is' if len(rest) == 1 else 'are'} not separable from it.",
-        f"{rest[0].method} is {gap} below it, {_evidence(near, best)}; {_basis(table, ranked)}.",
-    ]
+    others = f"{words.listed([cell.method for cell in rest])} {'is' if len(rest) == 1 else 'are'} not separable from"
+    if len(tied) == 1:
+        top = f"{best.method} scored highest ({_value(table, best)}), but {others} it"
+    else:
+        top = f"{words.listed(tied)} tie at {_value(table, best)}" + (f"; {others} {best.method}" if rest else "")
+    lead = f"{rest[0].method} is {gap} below {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"
+    said = [f"No single winner on {table.place}: {top}.", f"{lead}, {_evidence(near, best)}; {_basis(table, ranked)}."]
     if near.mde is not None:
         said.append(
             f"Such a comparison detects {words.points(near.mde, table.percent)} with "
@@ -167,13 +169,13 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
         why = "Nothing was trained"
     elif all(len(cell.per_seed) == 1 for cell in trained):
         why = "One seed says nothing about the methods"
-    elif any(len(cell.per_seed) == 2 for cell in trained):
-        why = "No verdict: two seeds are too few to set against an untrained model"
-    else:
     elif any(cell.constant_seeds for cell in trained):
         why = "No ranking: some runs gave one answer to every item"
     elif any(cell.diverged_runs for cell in trained):
         why = "No ranking: some runs diverged"
+    elif any(len(cell.per_seed) == 2 for cell in trained):
+        why = "No verdict: two seeds are too few to set against an untrained model"
+    else:
         why = "No verdict: too few runs and items to compare methods"
     who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
     tied = _tied(have)
@@ -227,11 +229,11 @@ def _best_first(cells: Sequence[Cell]) -> list[Cell]:
     return sorted((cell for cell in cells if cell.mean is not None), key=lambda cell: -(cell.mean or 0))
 
 
-def _between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:
-    return next(pair for pair in pairs if {pair.a, pair.b} == {one, other})
 def _tied(ranked: Ranked) -> list[str]:
     """The methods with the best mean: one, or several that tie."""
     best = ranked[0].mean or 0
     return [cell.method for cell in ranked if math.isclose(cell.mean or 0, best, abs_tol=1e-9)]
 
 
+def _between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:
+    return next(pair for pair in pairs if {pair.a, pair.b} == {one, other})

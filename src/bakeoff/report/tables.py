@@ -41,7 +41,6 @@ def sections(results: Results) -> list[Section]:
         place = (verdict.model, verdict.task, verdict.benchmark)
         cells = [c for c in results.cells if (c.model, c.task, c.benchmark) == place]
         metrics = dict.fromkeys(c.metric for c in cells if c.metric != verdict.metric)
-        name = verdict.benchmark if verdict.benchmark == verdict.task else f"{verdict.task} ({verdict.benchmark})"
         found.append(
             Section(
                 title=words.place(verdict.model if models > 1 else "", verdict.task, verdict.benchmark, verdict.split),
