@@ -166,6 +166,10 @@ def test_a_failing_trial_is_recorded_named_and_tried_again(place, monkeypatch):
         outcome = run(study, place / "failing")
     assert [record.trial.method for record in outcome.failed] == ["prefix"]
     assert "ZeroDivisionError" in outcome.failed[0].reason
+    done = next(r for r in map(outcome.store.record, numbers(outcome.store)) if r.trial.method == "prompt")
+    failed = outcome.failed[0]
+    assert failed.trainable_params == planning.make(study).parameters["tiny", "prefix"] > 0
+    assert failed.total_params - failed.trainable_params == done.total_params - done.trainable_params
     cells = json.loads((outcome.store.directory / "results.json").read_text())["cells"]
     assert {c["method"]: c["status"] for c in cells}["prefix"] == "failed"
     assert next(c for c in cells if c["method"] == "prefix")["mean"] is None
