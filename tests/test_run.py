@@ -198,6 +198,14 @@ def test_groups_are_a_function_of_the_study(place):
 
 
 @pytest.mark.parametrize(
+def test_the_plan_says_what_is_judged_on_held_out_training_examples(place):
+    split = "tasks=[{use: toy, validation: 8, split: validation}, toy_text]"
+    told = json.loads(planning.make(load(place / "toy.yaml", [split])).as_json())
+    assert {name: task["split"] for name, task in told["tasks"].items()} == {"toy": "validation", "toy_text": "test"}
+    assert "judged on 8 held-out training examples" in told["notes"]["tasks"]["toy"]
+    assert "tested on 12 of toy_text" in told["notes"]["tasks"]["toy_text"]
+
+
     ("setting", "said"),
     [
         ("methods.lora.target_modules=[q_prj]", "methods.lora.target_modules: 'q_prj' matches none of the 14 linear"),
