@@ -186,6 +186,7 @@ def test_a_diverging_trial_is_shown_and_the_others_finish(place):
     cells = json.loads((outcome.store.directory / "results.json").read_text())["cells"]
     lora = next(c for c in cells if c["method"] == "lora")
     assert (lora["status"], lora["mean"]) == ("diverged", None)
+    assert [(record.trial.method, record.status) for record in outcome.failed] == [("lora", "diverged")]
 
 
 def test_groups_are_a_function_of_the_study(place):
@@ -197,7 +198,6 @@ def test_groups_are_a_function_of_the_study(place):
     assert {len(group) for group in alone.groups} == {1}
 
 
-@pytest.mark.parametrize(
 def test_the_plan_says_what_is_judged_on_held_out_training_examples(place):
     split = "tasks=[{use: toy, validation: 8, split: validation}, toy_text]"
     told = json.loads(planning.make(load(place / "toy.yaml", [split])).as_json())
@@ -206,6 +206,7 @@ def test_the_plan_says_what_is_judged_on_held_out_training_examples(place):
     assert "tested on 12 of toy_text" in told["notes"]["tasks"]["toy_text"]
 
 
+@pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("methods.lora.target_modules=[q_prj]", "methods.lora.target_modules: 'q_prj' matches none of the 14 linear"),
