@@ -42,19 +42,26 @@ def render(results: Results) -> str:
         panels=_panels(results, palette),
         notes=_notes(results),
         colour=palette.colour,
+        key=palette.key,
         how=tables.how_it_ran(results),
         configured=_configured(results),
     )
 
 
 class _Palette:
+    """The looks of the methods, the same on the whole page."""
+
     def __init__(self, results: Results):
-        self._order = list(dict.fromkeys(run.method for run in results.trials))
+        order = list(dict.fromkeys(run.method for run in results.trials))
         trained = {run.method for run in results.trials if run.seed is not None}
-        self._untrained = [name for name in self._order if name not in trained]
+        self._looks = svg.looks(order, [name for name in order if name not in trained])
 
     def colour(self, method: str) -> str:
-        return svg.colour(method, self._order, self._untrained)
+        return self._looks[method]
+
+    def key(self, method: str) -> Markup:
+        """The piece of line that stands before a method in a legend."""
+        return svg.key(self._looks[method])
 
 
 @dataclass(frozen=True)
