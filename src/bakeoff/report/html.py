@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison, Results
@@ -29,7 +29,7 @@ def render(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(inert=lambda text: tables.inert(str(text)), detail=_detail)
+    environment.filters.update(inert=lambda text: tables.inert(str(text)), detail=_detail, name=_name)
     palette = _Palette(results)
     return environment.get_template("page.html.j2").render(
         r=results,
@@ -187,6 +187,13 @@ def _pairs(values: dict[str, Any]) -> str:
         return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False).replace('"', "")
 
     return ", ".join(f"{name} {shown(value)}" for name, value in values.items())
+
+
+def _name(method: str) -> Markup:
+    """A method's name that breaks nowhere but before `[` and after a comma; what is swept is set smaller."""
+    plain, *swept = tables.breakable(method)
+    small = Markup('<wbr><span class="swept">{}</span>')
+    return Markup("").join([escape(plain), *(small.format(piece) for piece in swept)])
 
 
 def _detail(detail: dict[str, Any]) -> Sequence[tuple[str, str]]:

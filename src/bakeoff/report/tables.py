@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ def mark(section: Section, cell: Cell) -> str:
     if cell.method == section.verdict.winner:
         return "best"
     return "top" if cell.method in section.verdict.winner_set else ""
+
+
+def breakable(method: str) -> list[str]:
+    """A method's name in the pieces that a line may end between: `lora+prompt`, `[r=8,`, `lora_alpha=16]`."""
+    return re.sub(r"(?=\[)|(?<=,)", "\n", method).split("\n")
 
 
 def runs(cell: Cell) -> str:
