@@ -124,7 +124,7 @@ def _few_seeds(cells: Sequence[Cell]) -> Told:
     trained = [cell for cell in cells if cell.trained and cell.per_seed]
     for k, kind, text in (
         (1, "one seed", "the numbers hold for these checkpoints and not for the methods"),
-        (2, "two seeds", "they tell little of run-to-run variance, which is pooled over methods where it can be"),
+        (2, "two seeds", "two runs tell little of run-to-run variance, which is pooled over methods where it can be"),
     ):
         names = [cell.method for cell in trained if len(cell.per_seed) == k]
         if names:
@@ -135,7 +135,7 @@ def _few_seeds(cells: Sequence[Cell]) -> Told:
 
 def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:
     flips = table.hang_on_pooling(pairs) if table.pool and table.pool.methods > 1 else []
-    sds = [cell.seed_sd for cell in cells if cell.seed_sd is not None and not cell.constant_seeds]
+    sds = [cell.seed_sd for cell in cells if cell.seed_sd is not None and cell.method in table.pooled]
     if not flips or not sds:
         return []
     spread = f"seed SD from {words.number(min(sds), table.percent)} to {words.number(max(sds), table.percent)}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Group
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -12,9 +15,6 @@ from bakeoff.analysis.result import Cell, Results
 from bakeoff.report import tables
 from bakeoff.report.tables import Section
 
-
-def table(results: Results) -> Group:
-    """What `bakeoff run` and `bakeoff report` print: tables, verdict sentences, then what to doubt."""
 # How a table gives way to a narrow console, step by step: columns left out, and lines that a swept name may take.
 STEPS: tuple[tuple[Collection[str], int], ...] = (
     ((), 1),
@@ -24,7 +24,10 @@ STEPS: tuple[tuple[Collection[str], int], ...] = (
     (("train time", "seed SD"), 9),
 )
 
-    parts: list[Table | Text | Padding] = []
+
+def table(results: Results) -> Group:
+    """What `bakeoff run` and `bakeoff report` print: tables, verdict sentences, then what to doubt."""
+    parts: list[RenderableType] = []
     for section in tables.sections(results):
         parts.append(_Scores(section))
         parts.append(Padding(Text(tables.inert(section.verdict.sentence)), (0, 0, 1, 0)))
