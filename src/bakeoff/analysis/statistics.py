@@ -145,7 +145,7 @@ def pooling(methods: Sequence[ArrayLike]) -> Pooling:
 
 
 def at_limit(scores: ArrayLike) -> bool:
-    """Whether every run mean of [seeds, items] is at the ceiling, .98 or above, or every one at the floor, below .02.
+    """Whether every run mean of [seeds, items] is at the ceiling (.98 or above), or every one at the floor (to .02).
 
     Of scores between 0 and 1; others have neither.
     """
@@ -155,7 +155,7 @@ def at_limit(scores: ArrayLike) -> bool:
 
 
 def bartlett(methods: Sequence[ArrayLike]) -> float:
-    """Bartlett's (1937) p that the run variances of the methods, arrays [seeds, items], are equal; NaN below two.
+    """Bartlett's (1937) p that the run variances of the methods, arrays [seeds >= 2, items], are equal; NaN below two.
 
     `T = (N ln s2 - sum df_m ln s2_m) / (1 + (sum 1/df_m - 1/N) / 3(M - 1))`, N the sum of df_m = k_m - 1 and s2 the
     pooled variance, is chi-squared with M - 1 degrees of freedom; equals `scipy.stats.bartlett` of the run means.
