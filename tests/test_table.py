@@ -311,6 +311,8 @@ def test_a_collapsed_run_is_named_and_stays_out_of_pool_and_ranking(tmp_path: Pa
     assert verdict.seed_sd == pytest.approx(math.sqrt(within / 5))
     assert pair(found, "lora", "prompt").seed_variance == "mixed"
     assert verdict.own_variance == ("prompt",)
+    assert "over 3\N{NO-BREAK SPACE}methods" in tables.run_variance(verdict, True)
+    assert tables.run_variance(verdict, True).endswith("; prompt keeps its own variance")
     assert pair(found, "lora", "prefix").seed_variance == "pooled"
     assert "prompt" not in verdict.winner_set
     assert "Not ranked: prompt" in verdict.sentence
@@ -402,7 +404,8 @@ def test_a_method_at_the_ceiling_keeps_out_of_the_pool(tmp_path: Path) -> None:
     assert wholly.ci_low == pytest.approx(stats.binomtest(200, 200).proportion_ci(method="wilson").low)
     assert pair(found, "lora", "prompt").seed_variance == "mixed"
     assert pair(found, "lora", "prefix").seed_variance == "own"
-    assert "lora and prefix keep their own" in tables.run_variance(verdict, True)
+    assert tables.run_variance(verdict, True) == "each method keeps its own run variance"
+    assert "seed SD" not in verdict.sentence, "there is none that they share"
 
 
 def test_published_keys_and_full_precision(tmp_path: Path) -> None:

@@ -210,7 +210,10 @@ def _value(table: Table, cell: Cell) -> str:
 def _basis(table: Table, ranked: Ranked) -> str:
     """`n = 500 items, k = 3 seeds each, seed SD 1.3`."""
     ks = words.seeds(len(cell.per_seed) for cell in ranked if cell.trained)
-    spread = f", seed SD {words.number(math.sqrt(table.pool.variance), table.percent)}" if table.pool else ""
+    alone = table.pool and table.pool.methods == 1 and table.own_variance()
+    spread = (
+        f", seed SD {words.number(math.sqrt(table.pool.variance), table.percent)}" if table.pool and not alone else ""
+    )
     return f"n = {words.count(len(table.items), 'item')}, {ks}{spread}"
 
 

@@ -175,14 +175,14 @@ def run_variance(verdict: Verdict, percent: bool) -> str:
     if verdict.bartlett_p is not None and verdict.seed_sd is None:
         p = words.p_equals("p", verdict.bartlett_p)
         return f"run variances differ between methods (Bartlett {p}), so each method keeps its own"
-    told: list[str] = []
-    if verdict.seed_sd is not None:
-        spread = f"{words.number(verdict.seed_sd, percent)} ({verdict.pool_df} df)"
-        told.append(f"seed SD pooled over {words.count(verdict.pool_methods, 'method')}: {spread}")
-    if verdict.own_variance:
-        keep = "keeps" if len(verdict.own_variance) == 1 else "keep"
-        told.append(f"{words.listed(verdict.own_variance)} {keep} {'its' if keep == 'keeps' else 'their'} own variance")
-    return "; ".join(told)
+    if verdict.seed_sd is None or (verdict.pool_methods == 1 and verdict.own_variance):
+        return "each method keeps its own run variance" if verdict.own_variance else ""
+    spread = f"{words.number(verdict.seed_sd, percent)} ({verdict.pool_df} df)"
+    told = f"seed SD pooled over {words.count(verdict.pool_methods, 'method')}: {spread}"
+    if not verdict.own_variance:
+        return told
+    keep = "keeps its" if len(verdict.own_variance) == 1 else "keep their"
+    return f"{told}; {words.listed(verdict.own_variance)} {keep} own variance"
 
 
 def intervals_explained(results: Results) -> str:
