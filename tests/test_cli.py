@@ -51,6 +51,13 @@ def test_a_run_its_repetition_and_its_report(here, monkeypatch, capsys):
     assert (here / "runs/short/report.html").is_file()
 
 
+def test_a_diverged_trial_is_named_and_the_run_exits_1(here, monkeypatch, capsys):
+    diverging = ("run", "short.yaml", "--set", "training.learning_rate=1e30", "--set", "training.max_grad_norm=0")
+    for _ in range(2):
+        assert call(monkeypatch, *diverging) == 1
+        assert "diverged: mini_sentiment/lora/seed 0: the loss was" in capsys.readouterr().out
+
+
 def test_a_dry_run_writes_nothing(here, monkeypatch, capsys):
     assert call(monkeypatch, "run", "short.yaml", "--dry-run") == 0
     assert "2 trials in 2 groups" in capsys.readouterr().out

@@ -166,6 +166,10 @@ def test_a_failing_trial_is_recorded_named_and_tried_again(place, monkeypatch):
         outcome = run(study, place / "failing")
     assert [record.trial.method for record in outcome.failed] == ["prefix"]
     assert "ZeroDivisionError" in outcome.failed[0].reason
+    done = next(r for r in map(outcome.store.record, numbers(outcome.store)) if r.trial.method == "prompt")
+    failed = outcome.failed[0]
+    assert failed.trainable_params == planning.make(study).parameters["tiny", "prefix"] > 0
+    assert failed.total_params - failed.trainable_params == done.total_params - done.trainable_params
     cells = json.loads((outcome.store.directory / "results.json").read_text())["cells"]
     assert {c["method"]: c["status"] for c in cells}["prefix"] == "failed"
     assert next(c for c in cells if c["method"] == "prefix")["mean"] is None
@@ -182,6 +186,7 @@ def test_a_diverging_trial_is_shown_and_the_others_finish(place):
     cells = json.loads((outcome.store.directory / "results.json").read_text())["cells"]
     lora = next(c for c in cells if c["method"] == "lora")
     assert (lora["status"], lora["mean"]) == ("diverged", None)
+    assert [(record.trial.method, record.status) for record in outcome.failed] == [("lora", "diverged")]
 
 
 def test_groups_are_a_function_of_the_study(place):
@@ -191,6 +196,14 @@ def test_groups_are_a_function_of_the_study(place):
     assert [len(group) for group in made.groups] == [1, 1, 1, 1, 3, 3, 3, 3] * 2
     alone = planning.make(load(place / "toy.yaml"), group_size=1)
     assert {len(group) for group in alone.groups} == {1}
+
+
+def test_the_plan_says_what_is_judged_on_held_out_training_examples(place):
+    split = "tasks=[{use: toy, validation: 8, split: validation}, toy_text]"
+    told = json.loads(planning.make(load(place / "toy.yaml", [split])).as_json())
+    assert {name: task["split"] for name, task in told["tasks"].items()} == {"toy": "validation", "toy_text": "test"}
+    assert "judged on 8 held-out training examples" in told["notes"]["tasks"]["toy"]
+    assert "tested on 12 of toy_text" in told["notes"]["tasks"]["toy_text"]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ GroupSize = Annotated[
 
 
 def main() -> None:
-    """The `bakeoff` program. Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted."""
+    """The `bakeoff` program. Exit codes: 0 done, 1 some trials failed or diverged, 2 bad input, 130 interrupted."""
     command: Any = typer.main.get_command(app)
     try:
         code = command.main(standalone_mode=False)
@@ -199,7 +199,7 @@ def _close(study: Study, outcome: Outcome) -> None:
     kept = f", {outcome.kept} kept from before" if outcome.kept else ""
     console.print(f"{study.study}: {trained}{kept}. Read {outcome.store.directory / 'report.html'}", highlight=False)
     for record in outcome.failed:
-        console.print(f"failed: {record.trial.label()}: {record.reason}", markup=False, highlight=False)
+        console.print(f"{record.status}: {record.trial.label()}: {record.reason}", markup=False, highlight=False)
     if outcome.failed:
         raise typer.Exit(1)
 

@@ -294,8 +294,16 @@ class _About:
 
     def failed(self, trial: Trial, error: Exception) -> Record:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, BakeoffError) else str(error)
+        plan = self.place.plan
+        declared = plan.parameters[trial.model, trial.method]
         return Record(
-            key=trial.key(), trial=trial, status="failed", reason=reason.split("\n")[0], provenance=self.provenance
+            key=trial.key(),
+            trial=trial,
+            status="failed",
+            reason=reason.split("\n")[0],
+            trainable_params=declared,
+            total_params=plan.backbones[trial.model].parameters() + (0 if method_of(trial).solo else declared),
+            provenance=self.provenance,
         )
 
 

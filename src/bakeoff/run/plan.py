@@ -44,13 +44,21 @@ class Plan:
             {"key": t.key(), "model": t.model, "task": t.task, "method": t.method, "seed": t.seed} for t in self.trials
         ]
         tasks = {
-            name: {"kind": task.kind, "metrics": list(task.metrics), "benchmarks": list(self.examples[name].benchmarks)}
+            name: {
+                "kind": task.kind,
+                "metrics": list(task.metrics),
+                "benchmarks": list(self.examples[name].benchmarks),
+                "split": self.study.tasks[name].split,
+            }
             for name, task in self.tasks.items()
         }
         notes = {
             "models": {name: model.path for name, model in self.study.models.items()},
             "methods": {name: _told(spec) for name, spec in self.study.methods.items()},
-            "tasks": {name: _amounts(task, self.examples[name]) for name, task in self.tasks.items()},
+            "tasks": {
+                name: _amounts(task, self.examples[name], self.study.tasks[name].split)
+                for name, task in self.tasks.items()
+            },
             "training": {
                 name: spec.training.model_dump(mode="json")
                 for name, spec in self.study.methods.items()
@@ -182,6 +190,9 @@ def _told(spec: MethodSpec) -> str:
     return f"{use}: {shown}" if shown else use
 
 
-def _amounts(task: Task, found: Splits) -> str:
-    tested = ", ".join(f"{len(rows)} of {name}" for name, rows in found.benchmarks.items())
-    return f"{task.summary} Trained on {len(found.train)}, tested on {tested}.".strip()
+def _amounts(task: Task, found: Splits, split: str) -> str:
+    if split == "validation":
+        tested = f"judged on {sum(len(rows) for rows in found.benchmarks.values())} held-out training examples"
+    else:
+        tested = "tested on " + ", ".join(f"{len(rows)} of {name}" for name, rows in found.benchmarks.items())
+    return f"{task.summary} Trained on {len(found.train)}, {tested}.".strip()

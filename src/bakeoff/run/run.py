@@ -23,7 +23,10 @@ EXECUTORS = ("inline",)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: the store, how many trials it ran, how many were there before, and those that failed."""
+    """What a run came to: the store, how many trials it ran, how many were there before, and those without a result.
+
+    `failed` holds the records of failed and of diverged trials.
+    """
 
     store: Store
     ran: int
@@ -44,7 +47,8 @@ def run(
     """Run every trial of the study that is not stored yet, and write the report. Run again = resume.
 
     `out` defaults to `runs/<study>`. A group with a trial missing runs again as the group it was, so that its numbers
-    are those of an undisturbed run; failed trials are tried again. InputError before anything is written.
+    are those of an undisturbed run; failed trials are tried again, diverged ones are not: they would diverge again.
+    InputError before anything is written.
     """
     for name, value, accepted in (("--engine", engine, ENGINES), ("--executor", executor, EXECUTORS)):
         if value not in accepted:
@@ -66,7 +70,7 @@ def run(
         submit(Workplace(plan, store, engine, executor, progress), groups)
         write(store)
     records = [store.record(trial.key()) for trial in plan.trials]
-    failed = tuple(record for record in records if record.status == "failed")
+    failed = tuple(record for record in records if record.status != "done")
     return Outcome(store, len(missing), len(plan.trials) - len(missing), failed)
 
 
