@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import tiny_model, tiny_tokenizer
+from toy import Toy
 
 import bakeoff
 from bakeoff.errors import InputError
@@ -84,6 +85,22 @@ def test_same_seed_trials_of_all_methods_see_the_same_text(finished):
         if (record := finished.store.record(trial["key"])).trial.seed == 0 and record.trial.task == "toy"
     }
     assert len(tokens) == 1
+
+
+def test_cut_prompts_are_counted_in_training_and_in_tests(place):
+    """A context of 12, a quarter of it kept for virtual tokens and 2 for the answer: longer prompts lose their middle."""
+    folder = place / "short"
+    model = tiny_model("llama")
+    model.config.max_position_embeddings = 12
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    study = load(place / "toy.yaml", ["tasks=[toy]", f"models.tiny.path={folder}", "seeds=[0]"])
+    store = run(study, place / "cut").store
+    record = next(r for t in store.plan()["trials"] if (r := store.record(t["key"])).trial.method == "lora")
+    prompts = [len(e.prompt[0].content.split()) + len(e.prompt[1].content.split()) for e in Toy()._rows("train", 40)]
+    assert record.counts == {"training_prompts_cut": sum(n > 12 - 3 - 2 for n in prompts)}
+    assert 0 < record.counts["training_prompts_cut"] < 40
+    assert any(doubt.kind == "training prompts cut" for doubt in bakeoff.open(store.directory).doubts)
 
 
 def test_running_again_trains_nothing(finished, place):

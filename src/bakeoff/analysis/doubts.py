@@ -176,8 +176,9 @@ def _cut_short(table: Table) -> Told:
     found: dict[str, dict[str, int]] = {}
     runs = _each(table)
     for label, run in runs:
-        benchmark = table.graded[run.key].record.benchmarks.get(table.benchmark)
-        for name, number in (benchmark.counts if benchmark else {}).items():
+        record = table.graded[run.key].record
+        benchmark = record.benchmarks.get(table.benchmark)
+        for name, number in {**record.counts, **(benchmark.counts if benchmark else {})}.items():
             if number and any(part in name for part in SHORT):
                 found.setdefault(name.replace("_", " "), {})[label] = number
     return [(name, f"{name}: {_where(counts, len(runs))}.") for name, counts in found.items()]

@@ -246,6 +246,7 @@ def _stored(
         status="diverged" if learner and learner.diverged else "done",
         reason=learner.diverged if learner else "",
         benchmarks=out.benchmarks,
+        counts={"training_prompts_cut": sum(item.cut > 0 for item in learner.examples)} if learner else {},
         trainable_params=trainable,
         total_params=backbone.parameters() + added,
         cost=Cost(
