@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from bakeoff.cli import main
+from bakeoff.run.watch import Watch
 
 SHORT = """
 study: short
@@ -56,6 +59,18 @@ def test_a_dry_run_writes_nothing(here, monkeypatch, capsys):
     assert "2 trials in 2 groups" in capsys.readouterr().out
     assert call(monkeypatch, "plan", "short.yaml") == 0
     assert [path.name for path in here.iterdir()] == ["short.yaml"]
+
+
+def test_swept_names_are_shown_whole(here, monkeypatch, capsys):
+    """`[r=4]` is part of a name and no markup, in the plan and in the progress bars."""
+    assert call(monkeypatch, "plan", "short.yaml", "--set", "methods.lora.r={sweep: [2, 4]}") == 0
+    shown = capsys.readouterr().out
+    assert "lora[r=2]" in shown and "lora[r=4]" in shown
+    told = io.StringIO()
+    with Watch(Console(file=told, force_terminal=True, width=160)) as watch:
+        watch.start(2, 0)
+        watch._bars.update(watch._steps, description="sst2 lora[r=4]", visible=True)
+    assert "sst2 lora[r=4]" in told.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Which fine-tuning method for this model, this task and this budget? A controlled comparison, with evidence.",
 )
-console = Console()
+console = Console(markup=False, emoji=False, highlight=False)  # names and paths are shown as they are: `lora[r=4]`
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")]
@@ -51,7 +51,7 @@ def main() -> None:
     try:
         code = command.main(standalone_mode=False)
     except BakeoffError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
+        Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(f"error: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -82,7 +82,7 @@ def _version(
         console.print(f"bakeoff {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        console.print(context.get_help(), markup=False)
+        console.print(context.get_help())
 
 
 @app.command()
