@@ -157,6 +157,57 @@ def test_half_a_group_resumes_as_the_whole_group(finished, place):
     assert all(path.read_bytes() == content for path, content in kept.items())
 
 
+class Noting(Progress):
+    def __init__(self):
+        self.notes: list[str] = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("size", [None, 3, 1])
+def test_a_resumed_run_keeps_its_groups(finished, place, size):
+    """A group runs again as it was, whatever --group-size says now; one note where it says another."""
+    import shutil
+
+    study = load(place / "toy.yaml", ["tasks=[toy]"])
+    store = run(study, place / f"resized-{size}").store
+    before = store.plan()
+    lost = next(t["key"] for t in before["trials"] if t["method"] == "prefix" and t["seed"] == 1)
+    shutil.rmtree(store.trials / lost)
+    progress = Noting()
+    again = run(study, place / f"resized-{size}", group_size=size, progress=progress)
+    assert again.ran == 1
+    assert store.plan() == before and store.record(lost).provenance.group_size == 3
+    assert store.curve(lost) == finished.store.curve(lost)
+    told = [f"--group-size 1 is not used: {place / 'resized-1'} goes on in its groups of up to 3"] if size == 1 else []
+    assert [note.split(",")[0] for note in progress.notes] == told
+
+
+def test_other_trials_make_new_groups(place):
+    study = load(place / "toy.yaml", ["tasks=[toy]", "methods={lora: {use: lora, r: 2}}", "seeds=[0]"])
+    store = run(study, place / "more").store
+    run(load(place / "toy.yaml", ["tasks=[toy]", "methods={lora: {use: lora, r: 2}}"]), place / "more")
+    assert [len(group) for group in store.plan()["groups"]] == [3]
+
+
+def test_what_a_dead_run_left_half_written_is_cleared(place, monkeypatch):
+    """A run that dies between staging a trial and committing it; the next one no longer asks for that trial."""
+    from bakeoff.store.store import Store
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    only = "methods={lora: {use: lora, r: %d, target_modules: all-linear}}"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "commit", die)
+        run(load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]", only % 2]), place / "died")
+    assert list((place / "died" / "staging").iterdir()) and not (place / "died" / "trials").exists()
+    again = run(load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]", only % 1]), place / "died")
+    assert (again.ran, again.failed) == (1, ())
+    assert not (place / "died" / "staging").exists()
+
+
 def test_a_failing_trial_is_recorded_named_and_tried_again(place, monkeypatch):
     from bakeoff.methods.adapters.prefix_tuning import PrefixAdapter
 
