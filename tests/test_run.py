@@ -248,6 +248,7 @@ def test_groups_are_a_function_of_the_study(place):
     ("setting", "said"),
     [
         ("methods.lora.target_modules=[q_prj]", "methods.lora.target_modules: 'q_prj' matches none of the 14 linear"),
+        ("methods.lora.target_modules=[]", "methods.lora.target_modules: names no module; name modules, roles or"),
         ("methods.lora.r=1000", "methods.lora.r: 1000 is more than the smallest target module's 32"),
         ("methods.prefix.num_virtual_tokens=200", "leave no room for text in a context of 256"),
         ("models.tiny.path=./absent", "models.tiny.path: no directory at"),

@@ -64,6 +64,8 @@ def match(sites: dict[str, Site], targets: str | Sequence[str], where: str) -> l
     A list holds PEFT's module names (the whole name or its last parts) and roles; a text is `all-linear`, a role, or
     a regular expression over whole names. InputError at `where` if an entry matches nothing.
     """
+    if not targets:
+        raise InputError(where, "names no module", "name modules, roles or 'all-linear'")
     if targets == "all-linear":
         return list(sites.values())
     if isinstance(targets, str) and targets not in ROLES:
