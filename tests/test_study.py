@@ -137,6 +137,8 @@ MISTAKES = {
     "date for a name": (("study: s", "study: 2020-01-01"), "study: is a date, no text and no number; put it in quotes"),
     "bytes for a name": (("study: s", "study: !!binary aGVsbG8="), "study: is a bytes, no text and no number"),
     "no date": (("study: s", "study: 2020-13-45"), "s.yaml: cannot be read as YAML (month must be in 1..12"),
+    "half a character": (("owner/name", '"\\ud800"'), "models.m.path: '\\ud800' holds a character that is no text"),
+    "zero byte": (("owner/name", '"a\\0"'), "models.m.path: 'a\\x00' holds a character that is no text"),
     "list in itself": (("[0, 1]", "&x [*x]"), "seeds.0: holds itself"),
     "parts of each other": (
         ("parts: [lora, prompt]}", "parts: [lora, x]}\n  x: {use: combine, parts: [lora, lora+prompt]}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,7 @@ from bakeoff.study.spec import MethodSpec, Model, Study, TaskSpec, Training
 
 _KEYS = ("study", "models", "tasks", "methods", "training", "seeds", "data", "plugins")
 _REQUIRED = ("study", "models", "tasks", "methods")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no file or path can hold
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -131,6 +133,8 @@ def _plain(value: Any, where: str, above: tuple[int, ...] = ()) -> None:
             _plain(item, f"{where}.{key}" if where else str(key), (*above, id(value)))
     elif value is not None and not isinstance(value, (str, int, float)):
         raise InputError(where, f"is a {type(value).__name__}, no text and no number", "put it in quotes")
+    elif isinstance(value, str) and _NO_TEXT.search(value):
+        raise InputError(where, f"{value!r} holds a character that is no text")
 
 
 def _check_keys(raw: Mapping[str, Any], path: Path) -> None:
