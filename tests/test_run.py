@@ -88,7 +88,7 @@ def test_same_seed_trials_of_all_methods_see_the_same_text(finished):
 
 
 def test_cut_prompts_are_counted_in_training_and_in_tests(place):
-    """A context of 12, a quarter of it kept for virtual tokens and 2 for the answer: longer prompts lose their middle."""
+    """A context of 12, a quarter kept for virtual tokens, 2 for the answer: longer prompts lose their middle."""
     folder = place / "short"
     model = tiny_model("llama")
     model.config.max_position_embeddings = 12
@@ -174,6 +174,57 @@ def test_half_a_group_resumes_as_the_whole_group(finished, place):
     assert all(path.read_bytes() == content for path, content in kept.items())
 
 
+class Noting(Progress):
+    def __init__(self):
+        self.notes: list[str] = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("size", [None, 3, 1])
+def test_a_resumed_run_keeps_its_groups(finished, place, size):
+    """A group runs again as it was, whatever --group-size says now; one note where it says another."""
+    import shutil
+
+    study = load(place / "toy.yaml", ["tasks=[toy]"])
+    store = run(study, place / f"resized-{size}").store
+    before = store.plan()
+    lost = next(t["key"] for t in before["trials"] if t["method"] == "prefix" and t["seed"] == 1)
+    shutil.rmtree(store.trials / lost)
+    progress = Noting()
+    again = run(study, place / f"resized-{size}", group_size=size, progress=progress)
+    assert again.ran == 1
+    assert store.plan() == before and store.record(lost).provenance.group_size == 3
+    assert store.curve(lost) == finished.store.curve(lost)
+    told = [f"--group-size 1 is not used: {place / 'resized-1'} goes on in its groups of up to 3"] if size == 1 else []
+    assert [note.split(",")[0] for note in progress.notes] == told
+
+
+def test_other_trials_make_new_groups(place):
+    study = load(place / "toy.yaml", ["tasks=[toy]", "methods={lora: {use: lora, r: 2}}", "seeds=[0]"])
+    store = run(study, place / "more").store
+    run(load(place / "toy.yaml", ["tasks=[toy]", "methods={lora: {use: lora, r: 2}}"]), place / "more")
+    assert [len(group) for group in store.plan()["groups"]] == [3]
+
+
+def test_what_a_dead_run_left_half_written_is_cleared(place, monkeypatch):
+    """A run that dies between staging a trial and committing it; the next one no longer asks for that trial."""
+    from bakeoff.store.store import Store
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    only = "methods={lora: {use: lora, r: %d, target_modules: all-linear}}"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "commit", die)
+        run(load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]", only % 2]), place / "died")
+    assert list((place / "died" / "staging").iterdir()) and not (place / "died" / "trials").exists()
+    again = run(load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]", only % 1]), place / "died")
+    assert (again.ran, again.failed) == (1, ())
+    assert not (place / "died" / "staging").exists()
+
+
 def test_a_failing_trial_is_recorded_named_and_tried_again(place, monkeypatch):
     from bakeoff.methods.adapters.prefix_tuning import PrefixAdapter
 
@@ -227,6 +278,7 @@ def test_the_plan_says_what_is_judged_on_held_out_training_examples(place):
     ("setting", "said"),
     [
         ("methods.lora.target_modules=[q_prj]", "methods.lora.target_modules: 'q_prj' matches none of the 14 linear"),
+        ("methods.lora.target_modules=[]", "methods.lora.target_modules: names no module; name modules, roles or"),
         ("methods.lora.r=1000", "methods.lora.r: 1000 is more than the smallest target module's 32"),
         ("methods.prefix.num_virtual_tokens=200", "leave no room for text in a context of 256"),
         ("models.tiny.path=./absent", "models.tiny.path: no directory at"),

@@ -27,11 +27,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Which fine-tuning method for this model, this task and this budget? A controlled comparison, with evidence.",
 )
-console = Console()
+console = Console(markup=False, emoji=False, highlight=False)  # names and paths are shown as they are: `lora[r=4]`
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/<study>).")]
+Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/<study>).")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, e.g. training.max_steps=20.")
 ]
@@ -52,7 +52,7 @@ def main() -> None:
     try:
         code = command.main(standalone_mode=False)
     except BakeoffError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
+        Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(f"error: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -83,7 +83,7 @@ def _version(
         console.print(f"bakeoff {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        console.print(context.get_help(), markup=False)
+        console.print(context.get_help())
 
 
 @app.command()
@@ -170,26 +170,25 @@ def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies")])
 
 
 def _run(
-    name: str, out: Path | None, settings: Sequence[str] | None, limit: int | None,
+    name: str, out: str | None, settings: Sequence[str] | None, limit: int | None,
     engine: str = "auto", executor: str = "inline", group_size: int | None = None, dry_run: bool = False,
 ) -> None:  # fmt: skip
     from bakeoff.study.load import load
 
     study = load(name, settings or (), limit)
     _quiet_libraries()
-    from bakeoff.run import plan as planning
-    from bakeoff.run.run import run as run_study
+    from bakeoff.run.run import execute, prepare
 
-    made = planning.make(study, group_size)
+    job = prepare(study, out, engine=engine, executor=executor, group_size=group_size)
     if dry_run:
-        _show_plan(made)
+        _show_plan(job.plan)
+        if job.note:
+            console.print(job.note)
         return
     from bakeoff.run.watch import Watch
 
     with Watch(console) as watch:
-        outcome = run_study(
-            study, out, engine=engine, executor=executor, group_size=group_size, plan=made, progress=watch
-        )
+        outcome = execute(job, watch)
     _close(study, outcome)
 
 

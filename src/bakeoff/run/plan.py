@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import torch
 
@@ -94,6 +95,18 @@ def make(study: Study, group_size: int | None = None) -> Plan:
     size = group_size or min(_lanes(device, backbone) for backbone in backbones.values())
     groups = tuple(_grouped(trials, examples, size))
     return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones)
+
+
+def same_trials(plan: Plan, earlier: Mapping[str, Any]) -> bool:
+    """Whether the groups of an earlier plan.json hold the plan's trials, each once and no others."""
+    return sorted(key for group in earlier["groups"] for key in group) == sorted(trial.key() for trial in plan.trials)
+
+
+def in_groups(plan: Plan, earlier: Mapping[str, Any]) -> Plan:
+    """The plan in the groups of an earlier plan.json of the same trials, so that a group runs again as it was."""
+    trials = {trial.key(): trial for trial in plan.trials}
+    groups = tuple(tuple(trials[key] for key in group) for group in earlier["groups"])
+    return replace(plan, groups=groups, group_size=earlier["group_size"])
 
 
 def method_of(trial: Trial) -> Method:
