@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,30 @@ def test_keys_hold_what_is_measured_and_nothing_else(tmp_path):
 def test_renaming_a_part_of_a_combination_keeps_its_key(tmp_path):
     renamed = PLAIN.replace("  prompt:", "  soft:").replace("parts: [lora, prompt]", "parts: [lora, soft]")
     assert [t.key() for t in trials(study(tmp_path))] == [t.key() for t in trials(study(tmp_path, renamed))]
+
+
+def test_parts_of_a_combination_may_have_rates_of_their_own(tmp_path):
+    own = PLAIN.replace(
+        "parts: [lora, prompt]", "parts: [lora, prompt], learning_rates: {prompt: {sweep: [3e-2, 1e-1]}}"
+    )
+    found = study(tmp_path, own).methods
+    rows = [name for name in found if name.startswith("lora+prompt")]
+    assert rows == ["lora+prompt[prompt.learning_rate=0.03]", "lora+prompt[prompt.learning_rate=0.1]"]
+    assert [part["learning_rate"] for part in found[rows[1]].config["parts"]] == [None, 0.1]
+
+
+@pytest.mark.parametrize(
+    "rates, message",
+    [
+        ("{promt: 3e-2}", "learning_rates.promt: is no part of this combination; did you mean 'prompt'?"),
+        ("3e-2", "learning_rates: expected a mapping"),
+        ("{prompt: -1}", "learning_rate: input should be greater than 0"),
+    ],
+)
+def test_rates_of_parts_that_make_no_sense_are_refused(tmp_path, rates, message):
+    own = PLAIN.replace("parts: [lora, prompt]", f"parts: [lora, prompt], learning_rates: {rates}")
+    with pytest.raises(InputError, match=re.escape(message)):
+        study(tmp_path, own)
 
 
 METHODS = PLAIN[PLAIN.index("methods:") : PLAIN.index("training: {learning_rate: 1e-3")]

@@ -272,7 +272,8 @@ def _variants(name: str, entries: Mapping[str, Any], shared: Mapping[str, Any]) 
     _check_training(override, f"{where}.training")
     training = {**shared, **override} if kind.trains else {}
     named_parts = own.pop("parts", None)
-    for parts_suffix, parts in _part_variants(named_parts, where, entries):
+    rates = own.pop("learning_rates", None) if named_parts else None
+    for parts_suffix, parts in _part_variants(named_parts, where, entries, rates):
         for suffix, values in _swept({**own, **{("training", key): value for key, value in training.items()}}, where):
             config = {key: value for key, value in values.items() if isinstance(key, str)} | parts
             chosen = {key[1]: value for key, value in values.items() if not isinstance(key, str)}
@@ -280,7 +281,9 @@ def _variants(name: str, entries: Mapping[str, Any], shared: Mapping[str, Any]) 
             yield ",".join(filter(None, (parts_suffix, suffix))), complete, chosen
 
 
-def _part_variants(parts: Any, where: str, entries: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _part_variants(
+    parts: Any, where: str, entries: Mapping[str, Any], rates: Any = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     if parts is None:
         yield "", {}
         return
@@ -309,9 +312,29 @@ def _part_variants(parts: Any, where: str, entries: Mapping[str, Any]) -> Iterat
             json.dumps(config, sort_keys=True): (suffix, config) for suffix, config, _ in _variants(part, plain, {})
         }
         variants.append([(part, entries[part]["use"], *found) for found in distinct.values()])
-    for chosen in itertools.product(*variants):
-        nested = [{"name": part, "use": use, "config": config} for part, use, _, config in chosen]
-        yield ",".join(suffix for _, _, suffix, _ in chosen if suffix), {"parts": nested}
+    for *chosen, (rates_suffix, own) in itertools.product(*variants, _part_rates(rates, parts, where)):
+        nested = [
+            {"name": part, "use": use, "config": config, "learning_rate": own.get(part)}
+            for part, use, _, config in chosen
+        ]
+        yield ",".join(filter(None, [*(suffix for _, _, suffix, _ in chosen), rates_suffix])), {"parts": nested}
+
+
+def _part_rates(rates: Any, parts: Sequence[str], where: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every (suffix, learning rate by part) that `learning_rates:` makes of a combination."""
+    place = f"{where}.learning_rates"
+    if rates is None:
+        return [("", {})]
+    if not isinstance(rates, dict):
+        raise InputError(place, f"expected a mapping of parts to rates, got {rates!r}", "such as {prompt: 3e-2}")
+    for part in rates:
+        if part not in parts:
+            raise InputError(f"{place}.{part}", "is no part of this combination", suggest(str(part), parts))
+    named = {f"{part}.learning_rate": rate for part, rate in rates.items()}
+    return [
+        (suffix, {key.removesuffix(".learning_rate"): rate for key, rate in chosen.items()})
+        for suffix, chosen in _swept(named, place)
+    ]
 
 
 def _swept(values: Mapping[Any, Any], where: str) -> Iterator[tuple[str, dict[Any, Any]]]:
