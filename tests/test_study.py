@@ -146,7 +146,7 @@ MISTAKES = {
     "no seeds": (("[0, 1]", "[]"), "seeds: needs at least 1 item"),
     "seed too large": (("[0, 1]", "[4294967296]"), "seeds.0: input should be less than 4294967296"),
     "path for a name": (("study: s", "study: ../s"), "study: a study's name takes 1 to 80 letters"),
-    "duplicate key": (("study: s", "study: s\nstudy: t"), 's.yaml, line 3: found duplicate key "study"'),
+    "duplicate key": (("study: s", "study: s\nstudy: t"), "s.yaml, line 3: the key 'study' is there twice; drop one"),
     "python tag": (("study: s", "study: !!python/object/apply:os.system [ls]"), "could not determine a constructor"),
     "broken yaml": (("[0, 1]", "[0, 1"), "expected ',' or ']'"),
     "a list": ((PLAIN, "- a\n- b"), "expected a mapping at the top, got a list"),
@@ -177,7 +177,7 @@ MISTAKES = {
     "misspelt path": (("{path: o", "{paht: o"), "models.m.paht: unknown key; did you mean 'path'?"),
     "no path": (("{path: owner/name}", "{dtype: float32}"), "models.m.path: is missing"),
     "number for modules": (
-        ("[query, value]", "5"), "methods.lora.target_modules: input should be a valid string or a valid array, got 5",
+        ("[query, value]", "5"), "methods.lora.target_modules: input should be a valid string or a list, got 5",
     ),
     "number for a module": (("[query, value]", "[query, 5]"), "methods.lora.target_modules.1: input should be a"),
     "shared training": (("max_steps: 10", "lr: 1"), "error: training.lr: unknown key"),
@@ -258,6 +258,14 @@ def test_mistakes_in_settings_and_names(tmp_path):
         load(tmp_path)
     with pytest.raises(InputError, match="did you mean 'quickstart'"):
         load("quikstart")
+    with pytest.raises(InputError, match="no such study file"):
+        load("x" * 300)
+    with pytest.raises(InputError, match=r"^--set a=!!float '': cannot be read as YAML"):
+        study(tmp_path, PLAIN, "a=!!float ''")
+    with pytest.raises(InputError, match=r"^models\.m: input should be a mapping, got 'owner/name'"):
+        study(tmp_path, PLAIN, "models.m=owner/name")
+    with pytest.raises(InputError, match=r"^methods\.lora: holds a number that is too long"):
+        study(tmp_path, PLAIN, "methods.lora.r=0x" + "f" * 5000)
 
 
 def test_builtin_studies_load():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -74,13 +75,12 @@ def _find(name: str) -> Path:
     builtin = _builtin_root() / f"{name}.yaml"
     if name in builtin_names():
         return builtin
-    path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(name):
         raise InputError(name, "is a directory, not a study file", "name a YAML file")
-    if not path.is_file():
+    if not os.path.isfile(name):
         here = [str(p) for p in Path().glob("*.yaml")]
         raise InputError(name, "no such study file or built-in study", suggest(name, [*builtin_names(), *here]))
-    return path.resolve()
+    return Path(name).resolve()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -104,9 +104,10 @@ def _yaml(text: str, where: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = " ".join(str(error.problem).split()).split(" with value ")[0]  # of a key that is there twice
-        raise InputError(where + line, problem) from None
-    except (YAMLError, ValueError, KeyError, RecursionError) as error:  # the last three: tags, dates, deep nesting
+        twice = re.match(r'found duplicate key "(.*?)" with', error.problem or "")
+        what, mend = (f"the key '{twice[1]}' is there twice", "drop one of them") if twice else (error.problem, "")
+        raise InputError(where + line, " ".join(str(what).split()), mend) from None
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:  # the last three: tags, dates, deep nesting
         raise InputError(where, f"cannot be read as YAML ({' '.join(str(error).split())})") from None
 
 
@@ -362,6 +363,8 @@ def validated(kind: type[M], data: Any, where: str) -> M:
         return kind.model_validate_json(json.dumps(data))
     except ValidationError as error:
         errors = [(_place(data, one["loc"]), one) for one in error.errors()]
+    except ValueError as error:
+        raise InputError(where or "study file", f"holds a number that is too long ({error})") from None
     place, first = next((one for one in errors if one[1]["type"] == "extra_forbidden"), errors[0])
     inside = [one for one in errors if one[0][: len(place)] == place]  # the alternatives of `str | tuple[str, ...]`
     place, first = max(inside, key=lambda one: len(one[0]))
@@ -373,10 +376,22 @@ def validated(kind: type[M], data: Any, where: str) -> M:
     if first["type"] == "too_short":
         wanted = first["ctx"]["min_length"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         raise InputError(told, f"needs at least {wanted} {'item' if wanted == 1 else 'items'}")
-    messages = dict.fromkeys(one["msg"].removeprefix("Value error, ") for where, one in inside if where == place)
+    messages = dict.fromkeys(_words(one["msg"]) for where, one in inside if where == place)
     message = " or ".join(messages).replace(" or Input should be", " or")
     given = "" if isinstance(first["input"], (dict, list)) else f", got {first['input']!r}"
     raise InputError(told, message[0].lower() + message[1:] + given)
+
+
+def _words(message: str) -> str:
+    """pydantic's message in a study's words."""
+    for word, ours in (
+        ("Value error, ", ""),
+        ("a valid tuple", "a list"),
+        ("a valid array", "a list"),
+        ("an object", "a mapping"),
+    ):
+        message = message.replace(word, ours)
+    return message
 
 
 def _place(data: Any, loc: Iterable[int | str]) -> tuple[str, ...]:
