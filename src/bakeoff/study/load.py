@@ -301,7 +301,7 @@ def _part_variants(
             raise InputError(f"{where}.parts", f"'{part}' has parts itself and cannot be one")
         if parts.count(part) > 1:
             raise InputError(f"{where}.parts", f"'{part}' is there twice", "name each part once")
-    variants = []
+    variants: list[list[Any]] = []
     plain = {
         n: {k: v for k, v in e.items() if k != "training"} if isinstance(e, dict) else e for n, e in entries.items()
     }
@@ -313,12 +313,12 @@ def _part_variants(
             json.dumps(config, sort_keys=True): (suffix, config) for suffix, config, _ in _variants(part, plain, {})
         }
         variants.append([(part, entries[part]["use"], *found) for found in distinct.values()])
-    for *chosen, (rates_suffix, own) in itertools.product(*variants, _part_rates(rates, parts, where)):
+    for *chosen, rated in itertools.product(*variants, _part_rates(rates, parts, where)):
         nested = [
-            {"name": part, "use": use, "config": config, "learning_rate": own.get(part)}
+            {"name": part, "use": use, "config": config, "learning_rate": rated[1].get(part)}
             for part, use, _, config in chosen
         ]
-        yield ",".join(filter(None, [*(suffix for _, _, suffix, _ in chosen), rates_suffix])), {"parts": nested}
+        yield ",".join(filter(None, [*(suffix for _, _, suffix, _ in chosen), rated[0]])), {"parts": nested}
 
 
 def _part_rates(rates: Any, parts: Sequence[str], where: str) -> list[tuple[str, dict[str, Any]]]:
