@@ -58,7 +58,7 @@ class Order(Sampler[int]):
 
 
 class Ordered(Trainer):
-    def _get_train_sampler(self, *_: Any) -> Sampler[int]:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return Order()
 
 

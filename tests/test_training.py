@@ -37,7 +37,7 @@ def epochs(seed: int, count: int = 20) -> list[list[int]]:
     training = Training(per_device_train_batch_size=3, gradient_accumulation_steps=2)
     steps = list(itertools.islice(batches(count, training, seed), 3 * 4))
     assert [len(step) for step in steps] == [6, 6, 6, 2] * 3
-    return [sum(steps[i : i + 4], []) for i in range(0, len(steps), 4)]
+    return [[*itertools.chain(*steps[i : i + 4])] for i in range(0, len(steps), 4)]
 
 
 def test_each_epoch_is_a_permutation_of_its_own():
@@ -147,7 +147,7 @@ def differences(a: Sequence[float], b: Sequence[float]) -> float:
 
 @pytest.mark.parametrize("name", ["base", "lora", "prompt_tuning"])
 def test_label_scores_of_a_bfloat16_model(name):
-    """Both engines sum log-probabilities in float32: apart by what bfloat16 rounds a logit to (2^-8), not a sum of 30."""
+    """Both engines sum log-probabilities in float32: they differ as bfloat16 rounds a logit (2^-8), not a sum of 30."""
     backbone = tiny_backbone("llama", torch.bfloat16)
     adapter = method(name).attach(backbone, generator(0, "init")).eval()
     chance = torch.Generator().manual_seed(0)
