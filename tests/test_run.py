@@ -96,7 +96,7 @@ def test_train_tokens_are_those_of_the_examples_seen(finished):
         record = finished.store.record(trial["key"])
         if trial["method"] != "base":
             order = torch.randperm(40, generator=generator(trial["seed"], "order/0"))[:20]
-            rows = [Toy().train({}, 40)[i] for i in order.tolist()]
+            rows = [Toy().train({}, 40)[int(i)] for i in order]
             seen = sum(len(message.content.split()) for row in rows for message in row.messages) + len(rows)
             assert record.cost.train_tokens == seen
 
