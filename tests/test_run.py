@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import tiny_model, tiny_tokenizer
 from toy import Toy
 
 import bakeoff
+from bakeoff.engine.randomness import generator
 from bakeoff.errors import InputError
 from bakeoff.run import plan as planning
 from bakeoff.run.progress import Progress
@@ -87,7 +90,7 @@ def test_same_seed_trials_of_all_methods_see_the_same_text(finished):
     assert len(tokens) == 1
 
 
-def test_cut_prompts_are_counted_in_training_and_in_tests(place):
+def test_cut_training_prompts_are_counted_and_shown(place):
     """A context of 12, a quarter kept for virtual tokens, 2 for the answer: longer prompts lose their middle."""
     folder = place / "short"
     model = tiny_model("llama")
@@ -95,12 +98,41 @@ def test_cut_prompts_are_counted_in_training_and_in_tests(place):
     model.save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     study = load(place / "toy.yaml", ["tasks=[toy]", f"models.tiny.path={folder}", "seeds=[0]"])
-    store = run(study, place / "cut").store
+    store = run(study, place / "cut-short").store
     record = next(r for t in store.plan()["trials"] if (r := store.record(t["key"])).trial.method == "lora")
     prompts = [len(e.prompt[0].content.split()) + len(e.prompt[1].content.split()) for e in Toy()._rows("train", 40)]
     assert record.counts == {"training_prompts_cut": sum(n > 12 - 3 - 2 for n in prompts)}
     assert 0 < record.counts["training_prompts_cut"] < 40
     assert any(doubt.kind == "training prompts cut" for doubt in bakeoff.open(store.directory).doubts)
+
+
+def test_train_tokens_are_those_of_the_examples_seen(finished):
+    """Five steps of four: the first 20 of the seed's order; each prompt, its one-word label and the end of turn."""
+    for trial in finished.store.plan()["trials"]:
+        record = finished.store.record(trial["key"])
+        if trial["method"] != "base":
+            order = torch.randperm(40, generator=generator(trial["seed"], "order/0"))[:20]
+            rows = [Toy().train({}, 40)[int(i)] for i in order]
+            seen = sum(len(message.content.split()) for row in rows for message in row.messages) + len(rows)
+            assert record.cost.train_tokens == seen
+
+
+def test_cut_test_prompts_are_counted(place):
+    """In a context of 16, a quarter is kept for virtual tokens and three are drawn: nine words of prompt stay."""
+    shutil.copytree(place / "model", place / "narrow")
+    config = place / "narrow" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 16}))
+    settings = [f"models.tiny.path={place / 'narrow'}", "methods={base: {use: base}}"]
+    store = run(load(place / "toy.yaml", settings), place / "cut").store
+    counts = {
+        name: benchmark.counts["prompts_cut"]
+        for trial in store.plan()["trials"]
+        for name, benchmark in store.record(trial["key"]).benchmarks.items()
+    }
+    words = {name: [len(row.prompt[-1].content.split()) + 2 for row in Toy().test(name, {}, 12)] for name in counts}
+    room = {"toy": 11, "toy_text": 9, "toy_more": 9}  # a label of one token; three tokens to be drawn
+    assert counts == {name: sum(length > room[name] for length in words[name]) for name in counts}
+    assert counts["toy_text"] and counts["toy_more"]
 
 
 def test_running_again_trains_nothing(finished, place):
@@ -136,6 +168,7 @@ def test_the_reference_engine_writes_the_same_trials(finished, place):
         for a, b in zip(store.samples(key), finished.store.samples(key), strict=True):
             assert a.detail["logprobs"] == pytest.approx(b.detail["logprobs"], abs=1e-3)
         assert record.trainable_params == finished.store.record(key).trainable_params
+        assert record.cost.train_tokens == finished.store.record(key).cost.train_tokens
 
 
 def test_what_was_interrupted_is_resumed_in_its_group(finished, place):
@@ -160,8 +193,6 @@ def test_what_was_interrupted_is_resumed_in_its_group(finished, place):
 
 def test_half_a_group_resumes_as_the_whole_group(finished, place):
     """Losing one seed's directory re-runs its group and changes no other bit."""
-    import shutil
-
     study = load(place / "toy.yaml", ["tasks=[toy]"])
     store = run(study, place / "half").store
     lost = next(t["key"] for t in store.plan()["trials"] if t["method"] == "lora" and t["seed"] == 1)
@@ -244,6 +275,32 @@ def test_a_failing_trial_is_recorded_named_and_tried_again(place, monkeypatch):
     assert "prefix" in (outcome.store.directory / "report.md").read_text()
     again = run(study, place / "failing")
     assert (again.ran, again.failed) == (1, ())
+
+
+def test_a_groups_failing_rerun_is_the_lost_trials_alone(place, monkeypatch):
+    """Three seeds done and one lost: the re-run's failure is recorded for that seed, and the next one replaces it."""
+    settings = ["tasks=[toy]", "methods={lora: {use: lora, r: 2, target_modules: all-linear}}"]
+    study = load(place / "toy.yaml", settings)
+    store = run(study, place / "rerun").store
+    keys = {trial["seed"]: trial["key"] for trial in store.plan()["trials"]}
+    kept = {p: p.read_bytes() for p in store.trials.rglob("*") if p.is_file() and keys[1] not in str(p)}
+    shutil.rmtree(store.trials / keys[1])
+    for reason in ("the first reason", "the second reason"):
+
+        def fail(*_: object, reason: str = reason) -> None:
+            raise RuntimeError(reason)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("bakeoff.engine.train.lane_losses", fail)
+            outcome = run(study, place / "rerun")
+        assert [(record.key, record.reason) for record in outcome.failed] == [(keys[1], f"RuntimeError: {reason}")]
+        assert (store.record(keys[1]).status, store.record(keys[1]).reason) == ("failed", f"RuntimeError: {reason}")
+        asked = json.loads((store.trials / keys[1] / "trial.json").read_text())
+        assert (asked["seed"], asked["method"]) == (1, "lora")
+        assert store.record(keys[1]).trial.seed == 1
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    again = run(study, place / "rerun")
+    assert (again.ran, again.failed, store.record(keys[1]).status) == (1, (), "done")
 
 
 def test_a_diverging_trial_is_shown_and_the_others_finish(place):
