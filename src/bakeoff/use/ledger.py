@@ -140,7 +140,8 @@ def _lines(tensors: Mapping[str, Any], backbone: Backbone) -> Iterator[str]:
         groups.setdefault((part, _without_layer(module), " + ".join(own)), []).append(module)
     for (part, place, own), modules in groups.items():
         layers = [layer for module in modules if (layer := layer_of(module)) is not None]
-        where = " ".join(filter(None, [f"{part}:" if part else "", _spans(layers), place or "outside the modules"]))
+        place = place or ("" if layers else "outside the modules")  # a whole layer has no place inside itself
+        where = " ".join(filter(None, [f"{part}:" if part else "", _spans(layers), place]))
         total = sum(sizes[part, module] for module in modules)
         yield f"{where}: {f'{len(modules)} x ({own})' if len(modules) > 1 else own} = {total:,}"
 
