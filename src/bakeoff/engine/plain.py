@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bakeoff.errors import TrialError
 from bakeoff.methods.adapters.adapter import SHARED, Adapter, View
-from bakeoff.models.backbone import Backbone, hook_input, hook_output
+from bakeoff.models.backbone import Backbone, dequantized, hook_input, hook_output
 from bakeoff.models.sites import Site, features
 
 Viewing = Callable[[int, int], View]  # (rows, tokens of a row) of a pass -> what its tokens are
@@ -145,7 +145,7 @@ class Split(nn.Module):
 
     def __init__(self, fused: Any, sites: Sequence[Site]):
         super().__init__()
-        weight = fused.weight.T if sites[0].transposed else fused.weight
+        weight = fused.weight.T if sites[0].transposed else dequantized(fused)
         places = []
         for site in sites:
             rows = features(site).to(fused.weight.device)
