@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bakeoff.run.plan import Plan
     from bakeoff.run.run import Outcome
     from bakeoff.study.spec import Study
+    from bakeoff.use.ledger import Entry
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +33,9 @@ console = Console(markup=False, emoji=False, highlight=False)  # names and paths
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")]
+TrialName = Annotated[
+    str, typer.Argument(metavar="TRIAL", help="task/method/seed 0, or a trial's key or the start of one.")
+]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/<study>).")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, e.g. training.max_steps=20.")
@@ -152,6 +156,75 @@ def report(
         console.print(f"wrote {path}", highlight=False)
 
 
+@app.command()
+def export(
+    directory: Directory,
+    trial: TrialName,
+    to: Annotated[str, typer.Option("--to", help="peft or merged.")],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="A new directory.")],
+) -> None:
+    """Write a trial's model as PEFT adapters or merged into one model, and check its answers."""
+    from bakeoff.store.store import Store
+
+    store = Store.open(directory)
+    _quiet_libraries()
+    from bakeoff.use.export import export as write
+    from bakeoff.use.trial import open_trial
+
+    opened = open_trial(store, trial)
+    for agreement in write(opened, to, out):
+        console.print(f"{agreement}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{opened.label}: wrote {out} ({to})", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("try")
+def try_(
+    directory: Directory,
+    trial: TrialName,
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to say; without it, stdin.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option("--max-new-tokens", min=1, metavar="N", help="The longest answer (default: the task's)."),
+    ] = None,
+) -> None:
+    """Talk to a trial's model: each text is a user's turn of the trial's task."""
+    from bakeoff.store.store import Store
+
+    store = Store.open(directory)
+    _quiet_libraries()
+    from bakeoff.use.chat import talk
+    from bakeoff.use.trial import open_trial
+
+    reply = talk(open_trial(store, trial), max_new_tokens)
+    for line in text or _prompted():
+        if not line.strip():
+            continue
+        said = reply(line)
+        shares = "  ".join(f"{label} {share:.1%}" for label, share in said.shares.items())
+        console.print(shares or said.text, markup=False, highlight=False, soft_wrap=True)
+        if said.cut:
+            console.print("(the text was too long and lost its middle)", markup=False)
+
+
+@app.command()
+def audit(study: StudyName, set_: Set = None) -> None:
+    """Count every method's trained parameters by formula, as built and on disk; nothing is trained."""
+    from bakeoff.study.load import load
+
+    asked = load(study, set_ or ())
+    _quiet_libraries()
+    from bakeoff.use.ledger import audit as entries
+
+    wrong = 0
+    for entry in entries(asked):
+        _show_entry(entry)
+        wrong += bool(entry.wrong)
+    if wrong:
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies")]) -> None:
     """Name the methods, tasks or built-in studies there are."""
@@ -234,6 +307,34 @@ def _show_plan(made: Plan) -> None:
         total = made.backbones[model].parameters() + (0 if _solo(made, method) else count)
         table.add_row(model, method, f"{count:,}", f"{100 * count / total:.4f} %", str(len(own)))
     console.print(table)
+
+
+def _show_entry(entry: Entry) -> None:
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"{entry.model} / {entry.method}", "bold")
+    for line in entry.lines:
+        say(f"    {line}")
+    padded = f", {entry.padding:,} more to fill up fused modules" if entry.padding else ""
+    computed = "" if entry.saved else " (computed, nothing was saved)"
+    declared = f"{entry.declared:,}"
+    say(f"  formula  {entry.formula}" + (f" = {declared}" if entry.formula != declared else ""))
+    say(f"  counted  {entry.counted:,}")
+    say(f"  on disk  {entry.stored - entry.padding:,}{padded}: {entry.file_bytes:,} bytes{computed}")
+    for name, percent in entry.percentages.items():
+        say(f"  percent  {percent:.4f} % {name}")
+    if entry.wrong:
+        say(f"  error: {entry.wrong}", "bold red")
+
+
+def _prompted() -> Iterator[str]:
+    """The lines of stdin, asked for where a person types them."""
+    while True:
+        try:
+            yield input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
 
 
 def _solo(made: Plan, method: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bakeoff.methods.method import Method
+from bakeoff.methods.method import Method, summed
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -55,3 +55,7 @@ class BitFit(Method):
     def parameters(self, backbone: Backbone) -> int:
         """The sum of the biases' lengths."""
         return sum(self.targets(backbone).values())
+
+    def formula(self, backbone: Backbone) -> str:
+        """modules x length, for each length."""
+        return summed(str(width) for width in self.targets(backbone).values())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from bakeoff.methods.method import Method
+from bakeoff.methods.method import Method, summed
 from bakeoff.study.spec import Positive
 
 if TYPE_CHECKING:
@@ -62,3 +62,8 @@ class Bottleneck(Method):
         """Sum over places of width x inner x 2 + inner + width."""
         pairs = [(site.out_features, self.inner(site)) for site in self.targets(backbone)]
         return sum(2 * width * inner + inner + width for width, inner in pairs)
+
+    def formula(self, backbone: Backbone) -> str:
+        """places x (2 x width x inner + inner + width)."""
+        pairs = [(site.out_features, self.inner(site)) for site in self.targets(backbone)]
+        return summed(f"(2 x {width} x {inner} + {inner} + {width})" for width, inner in pairs)

@@ -69,6 +69,10 @@ class Combine(Method):
         """The sum over the parts."""
         return sum(method.parameters(backbone) for method in self.methods().values())
 
+    def formula(self, backbone: Backbone) -> str:
+        """The sum over the parts."""
+        return " + ".join(f"({method.formula(backbone)})" for method in self.methods().values())
+
     def virtual_tokens(self) -> int:
         """The sum over the parts."""
         return sum(method.virtual_tokens() for method in self.methods().values())

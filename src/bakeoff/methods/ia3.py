@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bakeoff.methods.method import Method
+from bakeoff.methods.method import Method, summed
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -64,3 +64,9 @@ class Ia3(Method):
         """Sum of the output features of the scaled outputs and the input features of the scaled inputs."""
         outputs, inputs = self.targets(backbone)
         return sum(site.out_features for site in outputs) + sum(site.in_features for site in inputs)
+
+    def formula(self, backbone: Backbone) -> str:
+        """modules x features, for each width."""
+        outputs, inputs = self.targets(backbone)
+        widths = [site.out_features for site in outputs] + [site.in_features for site in inputs]
+        return summed(str(width) for width in widths)

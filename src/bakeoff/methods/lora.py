@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from bakeoff.methods.method import Method
+from bakeoff.methods.method import Method, summed
 from bakeoff.study.spec import Fraction
 
 if TYPE_CHECKING:
@@ -67,3 +67,8 @@ class Lora(Method):
     def parameters(self, backbone: Backbone) -> int:
         """Sum over target modules of r (in + out)."""
         return sum(self.r * (site.in_features + site.out_features) for site in self.targets(backbone))
+
+    def formula(self, backbone: Backbone) -> str:
+        """modules x r x (in + out), for each shape."""
+        sites = self.targets(backbone)
+        return summed(f"{self.r} x ({site.in_features} + {site.out_features})" for site in sites)

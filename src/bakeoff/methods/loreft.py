@@ -76,3 +76,8 @@ class Loreft(Method):
         """edits x (2 x width x rank + rank)."""
         rank = self.low_rank_dimension
         return sum(map(len, self.edits(backbone).values())) * (2 * backbone.width * rank + rank)
+
+    def formula(self, backbone: Backbone) -> str:
+        """edits x (2 x width x rank + rank)."""
+        edits, rank = sum(map(len, self.edits(backbone).values())), self.low_rank_dimension
+        return f"{edits} x (2 x {backbone.width} x {rank} + {rank})"

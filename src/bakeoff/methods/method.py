@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bakeoff.study.registry import find
@@ -45,9 +46,19 @@ class Method(Frozen, ABC):
     def parameters(self, backbone: Backbone) -> int:
         """How many numbers the method trains on `backbone`, by its formula: without building anything."""
 
+    def formula(self, backbone: Backbone) -> str:
+        """`parameters` as arithmetic for people, with the model's numbers put in: `8 x (192 + 192)`."""
+        return f"{self.parameters(backbone):,}"
+
     def virtual_tokens(self) -> int:
         """Positions of the context the method takes for itself."""
         return 0
+
+
+def summed(terms: Iterable[str]) -> str:
+    """A sum in which equal terms are taken together: 8, 8 and 4 are `2 x 8 + 4`."""
+    counts = Counter(terms)
+    return " + ".join(term if count == 1 else f"{count} x {term}" for term, count in counts.items())
 
 
 def build(use: str, config: Mapping[str, Any], where: str = "methods") -> Method:

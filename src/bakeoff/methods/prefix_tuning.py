@@ -37,6 +37,10 @@ class PrefixTuning(Method):
         """num_virtual_tokens x layers x 2 x key-value heads x head size."""
         return self.num_virtual_tokens * backbone.layers * 2 * backbone.heads * backbone.head_dim
 
+    def formula(self, backbone: Backbone) -> str:
+        """num_virtual_tokens x layers x 2 x key-value heads x head size."""
+        return f"{self.num_virtual_tokens} x {backbone.layers} x 2 x {backbone.heads} x {backbone.head_dim}"
+
     def virtual_tokens(self) -> int:
         """num_virtual_tokens."""
         return self.num_virtual_tokens

@@ -46,6 +46,10 @@ class PromptTuning(Method):
         """num_virtual_tokens x width."""
         return self.num_virtual_tokens * backbone.embedding.weight.shape[1]
 
+    def formula(self, backbone: Backbone) -> str:
+        """num_virtual_tokens x width."""
+        return f"{self.num_virtual_tokens} x {backbone.embedding.weight.shape[1]}"
+
     def virtual_tokens(self) -> int:
         """num_virtual_tokens."""
         return self.num_virtual_tokens

@@ -86,7 +86,7 @@ def make(study: Study, group_size: int | None = None) -> Plan:
     tasks = {name: registry.find("tasks", spec.use, f"tasks.{name}")() for name, spec in study.tasks.items()}
     backbones = {name: Backbone.skeleton(spec, name) for name, spec in study.models.items()}
     parameters = {
-        (m, name): _count(study, backbone, name) for m, backbone in backbones.items() for name in study.methods
+        (m, name): count(study, backbone, name) for m, backbone in backbones.items() for name in study.methods
     }
     examples = {name: splits(task, study.tasks[name], study.data) for name, task in tasks.items()}
     weights = {name: weights_hash(spec, f"models.{name}.path") for name, spec in study.models.items()}
@@ -123,7 +123,8 @@ def context_for(backbone: Backbone, virtual_tokens: int) -> int:
     return backbone.context - max(min(64, backbone.context // 4), virtual_tokens)
 
 
-def _count(study: Study, backbone: Backbone, name: str) -> int:
+def count(study: Study, backbone: Backbone, name: str) -> int:
+    """How many numbers the study's method of that name trains, by its formula; InputError where it does not fit."""
     spec = study.methods[name]
     method = build(spec.use, spec.config)
     if spec.quantize:

@@ -142,3 +142,15 @@ class Adapter(nn.Module):
         """Take the trained tensors from a directory that `save` or PEFT wrote."""
         if self.tensors():
             self.take(load_file(directory / "adapter_model.safetensors"))
+
+    def merge(self, model: Any, directory: Path) -> Any:
+        """The Hugging Face `model` with this adapter, saved in `directory`, in its weights, by PEFT's own merge.
+
+        ValueError says why where no weights of the model do what the adapter does.
+        """
+        if self.peft_config() is None:
+            raise ValueError("what it computes is no change of the base's weights")
+        from peft import PeftModel
+
+        whole: Any = PeftModel.from_pretrained(model, directory)
+        return whole.merge_and_unload()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,3 +52,13 @@ class BitFitAdapter(Adapter):
         for name, delta, original in zip(self.names, self.bias, self._original, strict=True):
             value = stored[f"{name}.bias"]
             delta.copy_(value if original is None else value - original.to(delta.dtype))
+
+    @torch.no_grad()
+    def merge(self, model: Any, directory: Path) -> Any:
+        """What training added goes to the biases; ValueError where a module of the architecture has none."""
+        for name, delta in zip(self.names, self.bias, strict=True):
+            bias = getattr(model.get_submodule(name), "bias", None)
+            if bias is None:
+                raise ValueError(f"{model.config.model_type} models have no place for a bias in {name}")
+            bias.add_(delta.to(bias))
+        return model

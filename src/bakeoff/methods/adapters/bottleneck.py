@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -69,6 +70,9 @@ class BottleneckAdapter(Adapter):
             for part, layer in (("down", down), ("up", up)):
                 named |= {f"{name}.{part}.weight": layer.weight, f"{name}.{part}.bias": layer.bias}
         return named
+
+    def merge(self, model: Any, directory: Path) -> Any:
+        raise ValueError("its networks are not linear, so no weights of the base do the same")
 
 
 def _linear(inputs: int, outputs: int, backbone: Backbone, generator: Generator) -> nn.Linear:

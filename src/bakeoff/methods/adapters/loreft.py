@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -74,6 +75,9 @@ class LoreftAdapter(Adapter):
             for end, edit in self._edits(name)
             for key, parameter in edit.named_parameters()
         }
+
+    def merge(self, model: Any, directory: Path) -> Any:
+        raise ValueError("it edits some tokens and not others, and weights treat all alike")
 
     def _edits(self, site: str) -> list[tuple[str, Any]]:
         own: Any = self.edits[self._index[site]]

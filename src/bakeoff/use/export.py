@@ -1,0 +1,220 @@
+"""Export: a trial's model for others, as PEFT adapters or merged into one Hugging Face model, and re-scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bakeoff
+from bakeoff.errors import BakeoffError, InputError, suggest
+from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.models.backbone import Backbone, locate
+from bakeoff.use.rescore import Agreement, read, rescore
+from bakeoff.use.trial import Opened
+
+FORMS = ("peft", "merged")
+VIRTUAL = "virtual-tokens"  # the folder of a merged model that keeps what cannot be merged
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of a trial's adapters: its kind of method, and where it is stored."""
+
+    use: str
+    adapter: Adapter
+    folder: Path
+
+    @property
+    def wraps(self) -> bool:
+        """Whether it puts virtual tokens before the text: PEFT keeps such a one outside the model."""
+        return self.adapter.stage == 3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a user of the export loads: a model's directory, and PEFT adapters to put around it in this order."""
+
+    base: Path
+    adapters: tuple[Path, ...]
+    tokenizer: Path
+
+
+def export(opened: Opened, to: str, out: Path) -> list[Agreement]:
+    """Write the trial's model to `out` as `peft` or `merged`; what comes back is how its answers agree with the stored.
+
+    `out` appears whole, by one rename, after the written files have been read back and re-scored. InputError where
+    the form does not exist for the method; BakeoffError, and nothing written, where the answers differ.
+    """
+    if to not in FORMS:
+        raise InputError("--to", f"unknown '{to}'", suggest(to, FORMS))
+    if out.exists():
+        raise InputError("--out", f"{out} is there already", "name a new directory")
+    if not opened.method.trains:
+        raise InputError("TRIAL", f"{opened.label} trains nothing", f"the model is {opened.model.path} as it is")
+    if to == "peft" and opened.method.solo:
+        raise InputError("--to", f"{opened.trial.method} is a whole model and has no adapter", "use --to merged")
+    backbone = opened.backbone()
+    adapter = opened.adapter(backbone)
+    with _staged(out) as folder:
+        layout = _peft(opened, adapter, folder) if to == "peft" else _merged(opened, backbone, adapter, folder)
+        written = read(layout.base, layout.adapters, layout.tokenizer, backbone.dtype, backbone.device)
+        found = rescore(opened, written, backbone, adapter)
+        wrong = [str(one) for one in found if not one.good]
+        if wrong:
+            raise BakeoffError(f"{opened.label}: what was written answers otherwise, so it is not kept: {wrong[0]}")
+        (folder / "README.md").write_text(_readme(opened, layout, folder, found), encoding="utf-8")
+    return found
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A directory beside `out` that becomes `out` when the block ends well, and is removed otherwise."""
+    folder = out.parent / f".{out.name}.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError("--out", f"{out} cannot be written ({error.strerror})") from None
+    try:
+        yield folder
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- peft ---
+
+
+def _peft(opened: Opened, adapter: Adapter, folder: Path) -> Layout:
+    """The stored adapter, its base model named in it."""
+    parts = _parts(opened, adapter)
+    _check_peft(parts)
+    shutil.copytree(opened.folder, folder, dirs_exist_ok=True)
+    for config in folder.rglob("adapter_config.json"):
+        named = {**json.loads(config.read_text()), "base_model_name_or_path": opened.model.path}
+        config.write_text(json.dumps({**named, "revision": opened.model.revision}, indent=2, sort_keys=True) + "\n")
+    base = locate(opened.model, f"models.{opened.trial.model}.path")
+    adapters = [folder / part.folder.relative_to(opened.folder) for part in parts]
+    return Layout(base, tuple(adapters), base)
+
+
+def _check_peft(parts: Sequence[Part]) -> None:
+    foreign = [part.use for part in parts if part.adapter.peft_config() is None]
+    if foreign:
+        raise InputError("--to", f"PEFT has no {foreign[0]}")
+    twice = sorted({part.use for part in parts if sum(part.use == other.use for other in parts) > 1})
+    if twice:
+        raise InputError("--to", f"PEFT would put one {twice[0]} adapter in the place of the other", "use --to merged")
+    _check_wraps(parts)
+
+
+def _check_wraps(parts: Sequence[Part]) -> None:
+    wraps = [part.use for part in parts if part.wraps]
+    if len(wraps) > 1:
+        raise InputError("--to", f"PEFT cannot put {' and '.join(wraps)} before one model at once")
+
+
+def _parts(opened: Opened, adapter: Any) -> list[Part]:
+    """The trial's adapters in the order they act."""
+    if not hasattr(adapter, "parts"):
+        return [Part(opened.method.use, adapter, opened.folder)]
+    uses = {part["name"]: part["use"] for part in opened.trial.method_config["parts"]}
+    return [
+        Part(uses[name], part, opened.folder / f"part{i}")
+        for i, (name, part) in enumerate(zip(adapter.names, adapter.parts, strict=True))
+    ]
+
+
+# --- merged ---
+
+
+def _merged(opened: Opened, backbone: Backbone, adapter: Adapter, folder: Path) -> Layout:
+    """The base with everything merged that can be; virtual tokens stay a PEFT adapter in a folder of their own."""
+    backbone.tokenizer.save_pretrained(folder)
+    if opened.method.solo:
+        shutil.copytree(opened.folder, folder, dirs_exist_ok=True)
+        return Layout(folder, (), folder)
+    parts = _parts(opened, adapter)
+    if all(part.wraps for part in parts):
+        what = f"{parts[0].use} puts virtual tokens before the text, which cannot become weights"
+        raise InputError("--to", what, "use --to peft")
+    _check_wraps(parts)
+    from transformers import AutoModelForCausalLM
+
+    base = locate(opened.model, f"models.{opened.trial.model}.path")
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=backbone.dtype)
+    for part in parts:
+        if part.wraps:
+            shutil.copytree(part.folder, folder / VIRTUAL)
+        else:
+            model = _merge(part, model)
+    model.save_pretrained(folder)
+    return Layout(folder, tuple(folder / VIRTUAL for part in parts if part.wraps), folder)
+
+
+def _merge(part: Part, model: Any) -> Any:
+    try:
+        return part.adapter.merge(model, part.folder)
+    except ValueError as error:
+        raise InputError("--to", f"{part.use} cannot be merged: {error}", "use --to peft where PEFT has it") from None
+
+
+# --- what it says of itself ---
+
+
+def _readme(opened: Opened, layout: Layout, folder: Path, found: Sequence[Agreement]) -> str:
+    record = opened.record
+    scores = [
+        f"| {name} | {metric} | {value:.4f} | {benchmark.n_items} |"
+        for name, benchmark in record.benchmarks.items()
+        for metric, value in benchmark.metrics.items()
+    ]
+    return "\n".join(
+        [
+            f"# {opened.label}",
+            "",
+            f"Written by Bakeoff {bakeoff.__version__} from trial `{record.key}`.",
+            "",
+            f"- Base model: `{opened.model.path}`, {opened.trial.dtype};"
+            f" sha256 of its weights, configuration and tokenizer `{opened.trial.weights}`",
+            f"- Method: {opened.trial.method_use} `{json.dumps(opened.trial.method_config)}`",
+            f"- Training: `{opened.trial.training.model_dump_json() if opened.trial.training else None}`,"
+            f" seed {opened.trial.seed}",
+            f"- Trained: {record.trainable_params:,} numbers",
+            "",
+            "| benchmark | metric | score (0 to 1) | items |",
+            "|---|---|---|---|",
+            *scores,
+            "",
+            "Read back with transformers and PEFT alone and asked again:",
+            "",
+            *(f"- {one}" for one in found),
+            "",
+            "```python",
+            *_loading(opened, layout, folder),
+            "```",
+            "",
+        ]
+    )
+
+
+def _loading(opened: Opened, layout: Layout, folder: Path) -> list[str]:
+    """The lines that load it, from its own directory."""
+    whole = layout.base == folder
+    path = "." if whole else opened.model.path
+    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
+    lines += ["from peft import PeftModel"] if layout.adapters else []
+    lines += ["", f"tokenizer = AutoTokenizer.from_pretrained({path!r})"]
+    lines += [f"base = AutoModelForCausalLM.from_pretrained({path!r}, dtype={opened.trial.dtype!r})"]
+    lines += ["model = base"] if not layout.adapters else []
+    lines += [f"model = PeftModel.from_pretrained(base, {_inside(a, folder)!r})" for a in layout.adapters]
+    return lines
+
+
+def _inside(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path != folder else "."

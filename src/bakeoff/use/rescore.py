@@ -1,0 +1,147 @@
+"""Re-scoring: a written model, read back by transformers and PEFT alone, against the trial's stored answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bakeoff.data.example import Example, Message
+from bakeoff.data.messages import encode_training
+from bakeoff.engine import reference
+from bakeoff.engine.evaluate import Questions, questions
+from bakeoff.engine.plain import Plain
+from bakeoff.errors import InputError
+from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.models.backbone import Backbone
+from bakeoff.run.plan import context_for
+from bakeoff.store.record import Sample
+from bakeoff.tasks.task import splits
+from bakeoff.use.trial import Opened
+
+RESCORED = 100  # stored answers of a trial that are asked for again, over all its benchmarks
+NATS = {"float64": 1e-6, "float32": 1e-3}  # how far a log-probability may be off; merging rounds the weights
+SAME_TEXT = {"float64": 0.95, "float32": 0.95}  # share of greedy texts: one rounding at a tie changes all that follows
+HALF_NATS, HALF_SAME = 0.5, 0.7  # the same in 16-bit weights
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a written model's answers are those the trial stored, on one benchmark.
+
+    `same` of `asked` answers are equal (None where they were drawn by chance); `nats` is the largest difference of a
+    log-probability (None for greedy text).
+    """
+
+    benchmark: str
+    asked: int
+    stored: int
+    same: int | None
+    nats: float | None
+    good: bool
+
+    def __str__(self) -> str:
+        told = [] if self.same is None else [f"{self.same} of {self.asked} the same"]
+        told += [] if self.nats is None else [f"largest log-probability difference {self.nats:.1e} nats"]
+        return f"{self.benchmark}: {self.asked} of {self.stored} stored answers asked again: {', '.join(told)}"
+
+
+class Written:
+    """A Hugging Face model, asked for logits and texts as the reference engine asks its own."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device):
+        self.model = model.to(device).eval()
+        self.backbone = SimpleNamespace(tokenizer=tokenizer, device=device)
+
+    def logits(self, sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> Tensor:
+        """Next-token logits of right-padded token sequences, [sequences, tokens, vocabulary]."""
+        longest, device = max(map(len, sequences)), self.backbone.device
+        ids = torch.tensor([[*s, *[0] * (longest - len(s))] for s in sequences], device=device)
+        mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences], device=device)
+        return self.model(input_ids=ids, attention_mask=mask).logits[:, -longest:]
+
+    def generate(self, prompts: Sequence[Sequence[int]], config: Any) -> list[list[int]]:
+        """What `generate` puts after prompts of one length."""
+        ids = torch.tensor(prompts, device=self.backbone.device)
+        out = self.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        return [row[ids.shape[1] :] for row in out.tolist()]
+
+
+def read(base: Path, adapters: Iterable[Path], tokenizer: Path, dtype: torch.dtype, device: torch.device) -> Written:
+    """The model in `base` with the PEFT adapters around it, one over the other: what a user of PEFT would write."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    model.generation_config = GenerationConfig()  # the authors' habits: not followed in the trial either
+    whole = model
+    for folder in adapters:
+        whole = PeftModel.from_pretrained(model, folder)
+        if hasattr(whole, "prompt_encoder") and dtype == torch.float64:  # PEFT makes it float32 over any base
+            whole.prompt_encoder.to(dtype)
+    return Written(whole, AutoTokenizer.from_pretrained(tokenizer), device)
+
+
+@torch.inference_mode()
+def rescore(opened: Opened, written: Written, backbone: Backbone, adapter: Adapter) -> list[Agreement]:
+    """Ask `written` for up to RESCORED of the trial's stored answers and compare, benchmark by benchmark.
+
+    Labels are compared by log-probability, greedy texts by letter; texts drawn by chance by the log-probability that
+    the written model and the trial's own give them.
+    """
+    kept = opened.store.samples(opened.record.key)
+    each = max(1, RESCORED // len(opened.record.benchmarks))
+    return [
+        _compared(opened, ask, [s for s in kept if s.benchmark == ask.benchmark], written, backbone, adapter)
+        for ask in _questions(opened, backbone, each)
+    ]
+
+
+def _questions(opened: Opened, backbone: Backbone, each: int) -> list[Questions]:
+    """The first `each` examples of every benchmark, encoded as they were for the trial."""
+    trial = opened.trial
+    found = splits(opened.task, trial.task_spec, opened.study.data)
+    if found.fingerprint != trial.dataset:
+        raise InputError(f"tasks.{trial.task}", f"its data are no longer those that {opened.label} was tested on")
+    context = context_for(backbone, opened.method.virtual_tokens())
+    return [
+        questions(opened.task, name, rows[:each], trial.task_spec.decoding, backbone.tokenizer, context)
+        for name, rows in found.benchmarks.items()
+    ]
+
+
+def _compared(
+    opened: Opened, ask: Questions, kept: Sequence[Sample], written: Any, backbone: Backbone, adapter: Adapter
+) -> Agreement:
+    wanted = {sample.id: sample for sample in kept if sample.draw == 0}
+    samples = [wanted[example.id] for example in ask.examples]
+    nats = NATS.get(opened.trial.dtype, HALF_NATS)
+    if ask.task.kind == "generate" and ask.decoding.temperature:
+        items = [_told(example, sample, backbone) for example, sample in zip(ask.examples, samples, strict=True)]
+        own = reference.score(Plain(backbone, adapter).eval(), items)
+        off = _largest(own, reference.score(written, items))
+        return Agreement(ask.benchmark, len(samples), len(wanted), None, off, off <= nats)
+    again = [own[0] for own in reference.answer(written, ask, opened.record.key)]
+    same = sum(one.text == sample.text for one, sample in zip(again, samples, strict=True))
+    if ask.task.kind == "choose":
+        off = _largest([sample.detail["logprobs"] for sample in samples], [one.logprobs for one in again])
+        return Agreement(ask.benchmark, len(samples), len(wanted), same, off, off <= nats)
+    enough = SAME_TEXT.get(opened.trial.dtype, HALF_SAME) * len(samples)
+    return Agreement(ask.benchmark, len(samples), len(wanted), same, None, same >= enough)
+
+
+def _told(example: Example, sample: Sample, backbone: Backbone) -> Any:
+    """The example with the stored text for its answer, as token ids."""
+    messages = (*example.prompt, Message(role="assistant", content=sample.text))
+    return encode_training(backbone.tokenizer, example.model_copy(update={"messages": messages}), backbone.context)
+
+
+def _largest(own: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:
+    """The largest difference; not a number where one is none."""
+    return float(np.max([np.abs(np.subtract(a, b)).max() for a, b in zip(own, other, strict=True)]))
