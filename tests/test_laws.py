@@ -113,7 +113,7 @@ def _exact_rotary(module) -> None:
     module.forward = forward.__get__(module)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", KINDS)
 def test_lanes_equal_peft_over_twenty_steps(architecture, name):
     """Law 1 in float32: the same losses as PEFT on padded batches, from the same weights, to 1e-5."""
     other = learner(tiny_backbone(architecture), name, wrap=Plain)
@@ -265,7 +265,7 @@ def test_saved_adapters_give_the_same_answers(architecture, name, tmp_path):
     again.release()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", KINDS)
 def test_seeds_rule_and_the_global_generator_is_not_read(architecture, name):
     """Law 4: same seed same weights, other seed others; torch's global generator stays where it was."""
     backbone = tiny_backbone(architecture)
@@ -300,7 +300,7 @@ def test_dropout_comes_from_the_lanes_own_generator():
     assert company[0] != pytest.approx(losses(dry), abs=1e-3)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", KINDS)
 def test_same_plan_same_bits(name):
     """Law 5."""
     found = []
@@ -313,8 +313,9 @@ def test_same_plan_same_bits(name):
     assert all(torch.equal(found[0][1][key], found[1][1][key]) for key in found[0][1])
 
 
-@pytest.mark.parametrize("name", ["base", *METHODS])
-@pytest.mark.parametrize("slots", [2, 64])
+@pytest.mark.parametrize(
+    "name, slots", [("base", 2), *((name, 2) for name in METHODS), *((name, 64) for name in KINDS)]
+)
 def test_cached_generation_equals_uncached(architecture, name, slots):
     """Law 6: our decoding loop, with few slots and with many, draws what a full pass per token would."""
     backbone = tiny_backbone(architecture)
