@@ -33,9 +33,9 @@ class Plain(Adapter):
         self.__dict__.update(adapter=adapter, backbone=backbone)
         self._trained: list[tuple[Tensor, Tensor]] = []  # the adapter's own tensor, and the model's parameter for it
         self._viewing: Viewing | None = None
-        whole = any(p is q for p in adapter.parameters() for q in backbone.model.parameters())  # full: the weights
-        parts = [] if whole else _parts(adapter)
-        self.model = core = backbone.model if whole else copy.deepcopy(backbone.model)
+        built = adapter.built()
+        parts = _parts(adapter) if built is None else []
+        self.model = core = copy.deepcopy(backbone.model) if built is None else built
         for module in dict.fromkeys(site.module for part in parts for site in _targets(part) if site.rows):
             slices = [site for site in backbone.sites.values() if site.rows and site.module == module]
             core.set_submodule(module, Split(core.get_submodule(module), slices))
@@ -55,12 +55,19 @@ class Plain(Adapter):
     def train(self, mode: bool = True) -> Plain:
         """Adapter dropout follows `mode`; the base's own stays off, as it is in lanes."""
         self.training = mode
-        self.model.eval()
         self.mounted.train(mode)
         for name, module in self.model.named_modules():
-            if "lora_dropout" in name:
-                module.train(mode)
+            module.train(mode and _of_peft(name, module))  # parents come first, so each module has the last word
         return self
+
+    def begin(self, steps: int) -> None:
+        self.adapter.begin(steps)
+
+    def penalty(self) -> Tensor | None:
+        return self.adapter.penalty()
+
+    def after_step(self, step: int) -> None:
+        self.adapter.after_step(step)
 
     def seed_noise(self, generator: torch.Generator) -> None:
         """For the parts that PEFT does not have; PEFT's dropout draws from torch's own generator."""
@@ -188,6 +195,13 @@ def _by_peft(parts: Sequence[Any], core: nn.Module) -> list[Any]:
     if len(wrapping) > 1:
         raise TrialError("PEFT cannot put several kinds of virtual tokens before a model; --engine lanes can")
     return found
+
+
+def _of_peft(name: str, module: nn.Module) -> bool:
+    """Whether a module is PEFT's own, copies of the base's modules (`modules_to_save`) apart."""
+    parts = name.split(".")
+    own = type(module).__module__.startswith("peft.") or "default" in parts
+    return own and "modules_to_save" not in parts
 
 
 def _view(mask: Tensor, prompts: Tensor, virtual: int) -> View:

@@ -40,6 +40,8 @@ def train(learner: Learner, progress: Progress | None = None) -> float:
                     part = _loss(model, batch[i : i + size]) / wanted
                 part.backward()
                 loss += part.item()
+            if (penalty := model.penalty()) is not None:
+                penalty.backward()
             update(learner, loss, step)
             learner.tokens += sum(len(item.prompt) + len(item.leaves[0]) for item in batch)
             if progress:

@@ -93,8 +93,19 @@ class Adapter(nn.Module):
         keep[real] = drawn.to(x) / (1 - p)
         return x * keep
 
+    def built(self) -> nn.Module | None:
+        """The whole model to train, where the adapter is no addition to the frozen one but a model of its own."""
+        return None
+
+    def begin(self, steps: int) -> None:
+        """Called before training, with the number of optimiser steps to come."""
+
+    def penalty(self) -> Tensor | None:
+        """What is added to the mean loss of each optimiser step (not to the curve), or None."""
+        return None
+
     def after_step(self, step: int) -> None:
-        """Called after each optimiser step, with its number from 1."""
+        """Called after each optimiser step, with its number from 1; the gradients are still there."""
 
     def release(self) -> None:
         """Give back what was changed in the base model; called when the trial is over."""
