@@ -180,6 +180,7 @@ def _run(
     from bakeoff.run.run import run as run_study
 
     made = planning.make(study, group_size)
+    planning.check_engine(made, engine)
     if dry_run:
         _show_plan(made)
         return

@@ -88,6 +88,16 @@ def make(study: Study, group_size: int | None = None) -> Plan:
     return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones)
 
 
+def check_engine(plan: Plan, engine: str) -> None:
+    """InputError where `--engine lanes` is asked for and a method or a model of the plan cannot run in them."""
+    if engine != "lanes":
+        return
+    for name, spec in plan.study.methods.items():
+        if not _kind(spec.use).lanes:
+            what = f"methods.{name} ({spec.use}) runs only through the reference engine"
+            raise InputError("--engine lanes", what, "give auto or reference")
+
+
 def method_of(trial: Trial) -> Method:
     """The trial's method with its hyperparameters."""
     return build(trial.method_use, trial.method_config)
@@ -152,7 +162,8 @@ def _grouped(trials: Iterable[Trial], examples: dict[str, Splits], size: int) ->
 
     for _, members in groupby(trials, key=alike):
         group = list(members)
-        width = 1 if method_of(group[0]).solo else size
+        method = method_of(group[0])
+        width = size if method.lanes and not method.solo else 1
         yield from (tuple(group[i : i + width]) for i in range(0, len(group), width))
 
 

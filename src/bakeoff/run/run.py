@@ -52,6 +52,7 @@ def run(
     if group_size is not None and group_size < 1:
         raise InputError("--group-size", f"{group_size} is not 1 or more")
     plan = plan or planning.make(study, group_size)
+    planning.check_engine(plan, engine)
     store = Store(out or Path("runs") / study.study)
     if store.directory.exists() and not store.directory.is_dir():
         raise InputError(str(store.directory), "is a file, not a directory", "give another --out")
