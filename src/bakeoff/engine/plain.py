@@ -18,6 +18,7 @@ from bakeoff.methods.adapters.adapter import SHARED, Adapter, View
 from bakeoff.models.backbone import Backbone, hook_input, hook_output
 from bakeoff.models.sites import Site, features
 
+Ids = Sequence[int]
 Viewing = Callable[[int, int], View]  # (rows, tokens of a row) of a pass -> what its tokens are
 
 
@@ -80,20 +81,37 @@ class Plain(Adapter):
         for own, parameter in self._trained:
             own.copy_(parameter.view(own.shape))
 
+    def leaf_logits(self, prompts: Sequence[Ids], leaves: Sequence[Ids]) -> Tensor:
+        """The logits that predict each leaf's tokens after its prompt, [leaves, tokens of the longest, vocabulary].
+
+        An encoder reads the prompt and the end token (as T5 was trained), its decoder the start token and the leaf.
+        """
+        lengths = [len(prompt) for prompt in prompts]
+        if self.backbone.encoder_decoder:
+            ids, mask = self._padded([self._read(prompt) for prompt in prompts])
+            given, _ = self._padded([(self.backbone.start_id, *leaf[:-1]) for leaf in leaves])
+            self._viewing = _every
+            return self.model(input_ids=ids, attention_mask=mask, decoder_input_ids=given).logits
+        logits = self.logits([[*p, *leaf[:-1]] for p, leaf in zip(prompts, leaves, strict=True)], lengths)
+        first = torch.tensor(lengths, device=logits.device)[:, None] - 1
+        columns = first + torch.arange(max(map(len, leaves)), device=logits.device)
+        rows = torch.arange(len(leaves), device=logits.device)[:, None]
+        return logits[rows, columns.clamp(max=logits.shape[1] - 1)]
+
     def logits(self, sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> Tensor:
         """Next-token logits of right-padded token sequences, [sequences, tokens, vocabulary].
 
         `prompts` says how many tokens of each are its prompt.
         """
-        longest = max(map(len, sequences))
-        device = self.backbone.device
-        ids = torch.tensor([[*s, *[0] * (longest - len(s))] for s in sequences], device=device)
-        mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences], device=device)
-        self._viewing = lambda rows, tokens: _view(mask, torch.tensor(prompts, device=device), tokens - longest)
+        ids, mask = self._padded(sequences)
+        longest, ends = ids.shape[1], torch.tensor(prompts, device=ids.device)
+        self._viewing = lambda rows, tokens: _view(mask, ends, tokens - longest)
         return self.model(input_ids=ids, attention_mask=mask).logits[:, -longest:]
 
     def generate(self, prompts: Sequence[Sequence[int]], config: Any) -> list[list[int]]:
         """What Hugging Face's `generate` puts after prompts of one length, by `config` (a GenerationConfig) alone."""
+        if self.backbone.encoder_decoder:
+            return self._decoded([self._read(prompt) for prompt in prompts], config)
         ids = torch.tensor(prompts, device=self.backbone.device)
         length = ids.shape[1]
 
@@ -109,6 +127,25 @@ class Plain(Adapter):
         return [row[length:] for row in out.tolist()]
 
     # --- inside ---
+
+    def _read(self, prompt: Ids) -> Ids:
+        """What an encoder reads of a prompt."""
+        return (*prompt, self.backbone.tokenizer.eos_token_id)
+
+    def _padded(self, sequences: Sequence[Ids]) -> tuple[Tensor, Tensor]:
+        """Right-padded ids and their attention mask, each [sequences, tokens]."""
+        longest, device = max(map(len, sequences)), self.backbone.device
+        ids = [[*s, *[0] * (longest - len(s))] for s in sequences]
+        mask = [[1] * len(s) + [0] * (longest - len(s)) for s in sequences]
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+    def _decoded(self, prompts: Sequence[Ids], config: Any) -> list[list[int]]:
+        """What a decoder generates after its start token."""
+        ids, mask = self._padded(prompts)
+        self._viewing = _every
+        config.decoder_start_token_id = self.backbone.start_id
+        out = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        return [row[1:] for row in out.tolist()]
 
     def _wrap(self, part: Any, core: Any) -> None:
         """Put a PEFT model around `core`, whose modules earlier parts have changed, and the part's tensors in it."""
@@ -202,6 +239,12 @@ def _of_peft(name: str, module: nn.Module) -> bool:
     parts = name.split(".")
     own = type(module).__module__.startswith("peft.") or "default" in parts
     return own and "modules_to_save" not in parts
+
+
+def _every(rows: int, tokens: int) -> View:
+    """Tokens of an encoder or a decoder: real, and nothing more is told of them."""
+    real = torch.ones(rows * tokens, dtype=torch.bool)
+    return View(real, torch.arange(tokens).repeat(rows), torch.full((rows * tokens,), SHARED))
 
 
 def _view(mask: Tensor, prompts: Tensor, virtual: int) -> View:

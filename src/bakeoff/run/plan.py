@@ -92,10 +92,12 @@ def check_engine(plan: Plan, engine: str) -> None:
     """InputError where `--engine lanes` is asked for and a method or a model of the plan cannot run in them."""
     if engine != "lanes":
         return
-    for name, spec in plan.study.methods.items():
-        if not _kind(spec.use).lanes:
-            what = f"methods.{name} ({spec.use}) runs only through the reference engine"
-            raise InputError("--engine lanes", what, "give auto or reference")
+    alone = [f"methods.{name} ({spec.use})" for name, spec in plan.study.methods.items() if not _kind(spec.use).lanes]
+    alone += [f"models.{name} (encoder-decoder)" for name, b in plan.backbones.items() if b.encoder_decoder]
+    if alone:
+        raise InputError(
+            "--engine lanes", f"{alone[0]} runs only through the reference engine", "give auto or reference"
+        )
 
 
 def method_of(trial: Trial) -> Method:

@@ -43,6 +43,7 @@ class Adapter(nn.Module):
     inputs: frozenset[str] = frozenset()
     tail: int = 0
     stage: int = 0
+    task_type: str = "CAUSAL_LM"  # what PEFT calls the model's kind
     noise: torch.Generator | None = None
     view: View | None = None
 
