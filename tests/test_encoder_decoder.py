@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,13 +53,12 @@ def t5_tokenizer():
 
 
 def tiny_t5(dtype: torch.dtype = torch.float32) -> Backbone:
-    config = T5Config(
-        vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0,
-        pad_token_id=0, eos_token_id=1,
-    )  # fmt: skip
+    more: Any = {"decoder_start_token_id": 0}
+    config = T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **more)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Backbone(T5ForConditionalGeneration(config).to(dtype), t5_tokenizer(), "t5")
+        model: Any = T5ForConditionalGeneration(config)
+        return Backbone(model.to(dtype), t5_tokenizer(), "t5")
 
 
 def plain(backbone: Backbone, name: str, seed: int = 0) -> Plain:
@@ -188,7 +188,7 @@ def test_parameters_are_those_of_the_papers_models(size, lora, prompt, prefix):
         "large": (1024, 24, 16, 4096),
     }[size]
     with torch.device("meta"):
-        config = T5Config(d_model=width, num_layers=layers, num_heads=heads, d_ff=inner, decoder_start_token_id=0)
+        config = T5Config(d_model=width, num_layers=layers, num_heads=heads, d_ff=inner)
         backbone = Backbone(T5ForConditionalGeneration(config), None)
     counted = [
         build("lora", {"r": 8, "target_modules": ["q", "v"]}).parameters(backbone),

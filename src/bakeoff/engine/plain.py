@@ -27,6 +27,7 @@ class Plain(Adapter):
 
     adapter: Adapter
     backbone: Backbone
+    model: Any
 
     def __init__(self, backbone: Backbone, adapter: Adapter):
         super().__init__()
