@@ -199,8 +199,9 @@ def refusal(make: Callable[[str], Method], architecture: str, engine: str) -> Re
 
 
 def tried(base: Backbone, method: Method, engine: str) -> Refusal:
+    declared = method.parameters(base)
     adapter = method.attach(base, generator(0, "init"))
-    if (counted := sum(p.numel() for p in adapter.parameters())) != (declared := method.parameters(base)):
+    if (counted := sum(p.numel() for p in adapter.parameters())) != declared:
         return f"{counted} numbers are trained, but {declared} were declared"
     one = Learner("it", adapter if engine == "lanes" else Plain(base, adapter), examples(16), TRAINING, 0)
     start = {name: p.detach().clone() for name, p in one.adapter.named_parameters() if p.requires_grad}
@@ -292,11 +293,11 @@ PAGE = """# Methods, architectures, engines
 
 Made by running them: `python scripts/methods_table.py`, {date}, {versions}, float32 on a CPU.
 
-Every cell is a tiny model with random weights (two layers, width 32; Mistral with a sliding window of 8) that took eight
-optimiser steps. `lanes` and `reference` name the engines in which the losses were finite, every trained tensor moved,
-the declared number of trained parameters was the counted one, and the saved adapter, loaded again, gave the same
-scores to 1e-4 nats. A number names the reason in the notes. "refused" is said before a trial starts where the model's shape
-shows it, else the trial fails with that reason.
+Every cell is a tiny model with random weights (two layers, width 32; Mistral with a sliding window of 8) that took
+eight optimiser steps. `lanes` and `reference` name the engines in which the losses were finite, every trained tensor
+moved, the declared number of trained parameters was the counted one, and the saved adapter, loaded again, gave the same
+scores to 1e-4 nats. A number names the reason in the notes. What is refused is said before anything runs where the
+model's shape shows it, else the trial fails with that reason.
 
 ## Native methods
 

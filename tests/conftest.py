@@ -17,16 +17,17 @@ VOCABULARY = 97
 ARCHITECTURES = ("gpt2", "llama", "qwen2")
 
 
-def tiny_model(kind: str, seed: int = 0) -> Any:
+def tiny_model(kind: str, seed: int = 0, width: int = 32) -> Any:
     """A two-layer causal language model with random weights; qwen2 has grouped-query attention."""
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
     special: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    shape: dict[str, Any] = dict(vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2)
+    inner = 48 if width == 32 else 2 * width
+    shape: dict[str, Any] = dict(vocab_size=VOCABULARY, hidden_size=width, intermediate_size=inner, num_hidden_layers=2)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if kind == "gpt2":
-            config = GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, **special)
+            config = GPT2Config(vocab_size=VOCABULARY, n_embd=width, n_layer=2, n_head=4, n_positions=256, **special)
             return GPT2LMHeadModel(config)
         if kind == "llama":
             return LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=4, max_position_embeddings=256, **special))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ def make_store(
     counts: Mapping[str, int] | None = None,
     reason: str = "out of memory",
     study: str = "made",
+    split: Literal["test", "validation"] = "test",
 ) -> Store:
     """Trials for every model x task x method x seed (`base` has none); `status` marks (task, method, seed) missing,
     failed or diverged. With several draws, the first has the score and the others none."""
@@ -43,7 +44,7 @@ def make_store(
     planned: list[dict[str, Any]] = []
     for model, (task, benchmarks), method in product(models, tasks.items(), methods):
         for seed in (None,) if method == "base" else tuple(seeds):
-            trial = _trial(model, task, method, seed, (rates or {}).get(method, 5e-4))
+            trial = _trial(model, task, method, seed, (rates or {}).get(method, 5e-4), split)
             planned.append({"key": trial.key(), "model": model, "task": task, "method": method, "seed": seed})
             became = (status or {}).get((task, method, seed), "done")
             if became == "missing":
@@ -96,14 +97,16 @@ def bernoulli(rate: Mapping[str, float], n: int, spread: float = 0.0, seed: int 
     return draw
 
 
-def _trial(model: str, task: str, method: str, seed: int | None, rate: float) -> Trial:
+def _trial(
+    model: str, task: str, method: str, seed: int | None, rate: float, split: Literal["test", "validation"]
+) -> Trial:
     return Trial(
         model=model,
         task=task,
         method=method,
         weights=f"{sum(map(ord, model)):064x}",
         dtype="float32",
-        task_spec=TaskSpec(use=task),
+        task_spec=TaskSpec(use=task, split=split, validation=500 if split == "validation" else 0),
         task_version=1,
         dataset="cd" * 32,
         method_use=method,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from bakeoff.cli import main
+from bakeoff.run.watch import Watch
 
 SHORT = """
 study: short
@@ -51,11 +54,30 @@ def test_a_run_its_repetition_and_its_report(here, monkeypatch, capsys):
     assert (here / "runs/short/report.html").is_file()
 
 
+def test_a_diverged_trial_is_named_and_the_run_exits_1(here, monkeypatch, capsys):
+    diverging = ("run", "short.yaml", "--set", "training.learning_rate=1e30", "--set", "training.max_grad_norm=0")
+    for _ in range(2):
+        assert call(monkeypatch, *diverging) == 1
+        assert "diverged: mini_sentiment/lora/seed 0: the loss was" in capsys.readouterr().out
+
+
 def test_a_dry_run_writes_nothing(here, monkeypatch, capsys):
     assert call(monkeypatch, "run", "short.yaml", "--dry-run") == 0
     assert "2 trials in 2 groups" in capsys.readouterr().out
     assert call(monkeypatch, "plan", "short.yaml") == 0
     assert [path.name for path in here.iterdir()] == ["short.yaml"]
+
+
+def test_swept_names_are_shown_whole(here, monkeypatch, capsys):
+    """`[r=4]` is part of a name and no markup, in the plan and in the progress bars."""
+    assert call(monkeypatch, "plan", "short.yaml", "--set", "methods.lora.r={sweep: [2, 4]}") == 0
+    shown = capsys.readouterr().out
+    assert "lora[r=2]" in shown and "lora[r=4]" in shown
+    told = io.StringIO()
+    with Watch(Console(file=told, force_terminal=True, width=160)) as watch:
+        watch.start(2, 0)
+        watch._bars.update(watch._steps, description="sst2 lora[r=4]", visible=True)
+    assert "sst2 lora[r=4]" in told.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -70,6 +92,19 @@ def test_a_dry_run_writes_nothing(here, monkeypatch, capsys):
         (["run", "short.yml"], "error: short.yml: no such study file"),
         (["run", "short.yaml", "--engine", "lane"], "error: --engine: unknown 'lane'; did you mean 'lanes'?"),
         (["run", "short.yaml", "--executor", "ray"], "error: --executor: unknown 'ray'"),
+        (
+            ["run", "short.yaml", "--engine", "foo", "--dry-run"],
+            "error: --engine: unknown 'foo'; accepted: auto, lanes",
+        ),
+        (["run", "short.yaml", "--executor", "ray", "--dry-run"], "error: --executor: unknown 'ray'"),
+        (["run", "short.yaml", "--group-size", "0", "--dry-run"], "error: --group-size: 0 is not 1 or more"),
+        (["plan", "short.yaml", "--group-size", "-2"], "error: --group-size: -2 is not 1 or more"),
+        (["run", "short.yaml", "--out", "short.yaml"], "short.yaml is a file, not a directory; give another directory"),
+        (["run", "short.yaml", "--out", "short.yaml", "--dry-run"], "short.yaml is a file, not a directory"),
+        (["run", "short.yaml", "--out", "short.yaml/sub"], "short.yaml is a file, not a directory"),
+        (["run", "short.yaml", "--out", "/proc/x"], "error: --out: /proc/x cannot be written to (No such file or dir"),
+        (["run", "short.yaml", "--out", ""], "error: --out: is empty; name a directory"),
+        (["quickstart", "--out", ""], "error: --out: is empty; name a directory"),
         (["report", "nowhere"], "error: nowhere: no study's results here"),
         (["list", "method"], "unknown 'method'; did you mean 'methods'?"),
     ],
@@ -80,6 +115,29 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(here, monkeypatch, cap
     assert said in printed.err
     assert printed.err.count("\n") == 1 and "Traceback" not in printed.err + printed.out
     assert [path.name for path in here.iterdir()] == ["short.yaml"]
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "report.html", "results.csv", "staging/mine.txt"])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_files_that_are_no_runs_are_not_overwritten(here, monkeypatch, capsys, name, dry):
+    """A first run into a directory where one of its names is taken, the study file itself among them."""
+    mine = here / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text((here / "short.yaml").read_text())
+    assert call(monkeypatch, "run", str(mine), "--out", ".", *dry) == 2
+    assert f"holds a {name.split('/')[0]} that is no run's" in capsys.readouterr().err
+    assert mine.read_text() == (here / "short.yaml").read_text()
+    assert {path.name for path in here.iterdir()} == {"short.yaml", name.split("/")[0]}
+
+
+def test_another_study_is_not_replaced(here, monkeypatch, capsys):
+    assert call(monkeypatch, "run", "short.yaml", "--out", "out") == 0
+    before = {path: path.read_bytes() for path in (here / "out").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert call(monkeypatch, "run", "short.yaml", "--out", "out", "--set", "study=other") == 2
+    assert "--out: out holds the study 'short', not 'other'; give another directory" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (here / "out").rglob("*") if path.is_file()} == before
+    assert call(monkeypatch, "run", "out/study.yaml", "--out", "out") == 0  # what a run kept can be run again
 
 
 def test_usage_errors_exit_2(here, monkeypatch, capsys):

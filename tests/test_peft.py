@@ -226,7 +226,7 @@ MISTAKES = {
     "no such module": ("dora.target_modules=[q_prj]", "peft_type: PEFT cannot put LORA on this model (NoMatching"),
     "not a comparison": ("file.task_type=SEQ_CLS", "methods.file.task_type: SEQ_CLS models are not compared"),
     "needs more": ("dora={use: peft, peft_type: POLY}", "methods.dora.peft_type: POLY needs a task number with every"),
-    "not a part": ("both={use: combine, parts: [file, file]}", "'file' (peft) cannot be a part of a combination"),
+    "not a part": ("both={use: combine, parts: [file, dora]}", "'file' (peft) cannot be a part of a combination"),
 }  # fmt: skip
 
 

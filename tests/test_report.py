@@ -213,5 +213,51 @@ def test_scales() -> None:
     assert (on.place(0.48), on.place(0.93)) == pytest.approx((4, 96))
     assert svg.scale([0.7, 0.7]).low < 0.7 < svg.scale([0.7, 0.7]).high
     assert svg.scale([]).ticks
-    assert svg.colour("b", ["base", "a", "b"], ["base"]) == "m2"
-    assert svg.colour("base", ["base", "a", "b"], ["base"]) == "m0"
+
+
+def test_methods_of_one_name_share_a_colour_and_differ_in_the_dash() -> None:
+    swept = [f"lora[r={r}]" for r in (4, 8, 16)]
+    looks = svg.looks(["base", *swept, "prompt"], ["base"])
+    assert looks == {"base": "m0 d0", **dict(zip(swept, ("m1 d0", "m1 d1", "m1 d2"), strict=True)), "prompt": "m2 d0"}
+    many = [f"{kind}[learning_rate={rate}]" for kind in ("a", "b", "c", "d") for rate in (1, 2, 3, 4)]
+    assert len(set(svg.looks(many, []).values())) == 16
+    assert len(set(svg.looks([str(i) for i in range(12)], []).values())) == 12, "more names than colours"
+
+
+SWEPT = [f"{name}[learning_rate={rate}]" for name in ("lora", "lora+prompt") for rate in (0.0005, 0.001)]
+
+
+def test_swept_names_break_before_the_bracket_and_after_commas(tmp_path: Path) -> None:
+    assert tables.breakable("lora+prompt[r=8,lora_alpha=16]") == ["lora+prompt", "[r=8,", "lora_alpha=16]"]
+    assert tables.breakable("lora") == ["lora"]
+    methods = ["base", *SWEPT]
+    store = make_store(tmp_path, bernoulli({name: 0.6 for name in methods}, 60), methods)
+    page = write(store, ["html"])[0].read_text()
+    assert 'lora<wbr><span class="swept">[learning_rate=0.0005]</span>' in page
+    figure = page[page.index('class="plot"') :]
+    assert 'class="curve m1 d1"' in figure and 'class="curve m2 d0"' in figure
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_terminal_of_80_columns_breaks_no_name_and_cuts_no_status(tmp_path: Path, width: int) -> None:
+    methods = ["base", *SWEPT]
+    status = {("sst2", SWEPT[0], 1): "failed", **{("sst2", SWEPT[3], seed): "failed" for seed in (0, 1, 2)}}
+    rate = dict(zip(methods, (0.5, 0.8, 0.8, 0.8, 0.8), strict=True))
+    found = results(make_store(tmp_path, bernoulli(rate, 300, 0.2), methods, status=status))
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(terminal.table(found))
+    lines = console.export_text().split("\n")
+    table = "\n".join(lines[: next(i for i, line in enumerate(lines) if line.startswith("No single winner"))])
+    assert max(map(len, lines)) <= width
+    for whole in ("[learning_rate=0.0005]", "[learning_rate=0.001]", "incomplete", "failed", "top", "1,000"):
+        assert whole in table
+    assert len(table.split("\n")) == 2 + len(methods) + (len(SWEPT) if width == 80 else 0)
+    assert "method" in table and "train time" not in table
+
+
+def test_a_column_that_says_nothing_is_left_out(tmp_path: Path) -> None:
+    found = results(make_store(tmp_path, bernoulli(RATE, 80), seeds=(0,)))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal.table(found))
+    head = console.export_text().split("\n")[1]
+    assert "seed SD" not in head and "train time" in head

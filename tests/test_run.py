@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import tiny_model, tiny_tokenizer
+from toy import Toy
 
 import bakeoff
 from bakeoff.errors import InputError
@@ -86,6 +87,22 @@ def test_same_seed_trials_of_all_methods_see_the_same_text(finished):
     assert len(tokens) == 1
 
 
+def test_cut_prompts_are_counted_in_training_and_in_tests(place):
+    """A context of 12, a quarter kept for virtual tokens, 2 for the answer: longer prompts lose their middle."""
+    folder = place / "short"
+    model = tiny_model("llama")
+    model.config.max_position_embeddings = 12
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    study = load(place / "toy.yaml", ["tasks=[toy]", f"models.tiny.path={folder}", "seeds=[0]"])
+    store = run(study, place / "cut").store
+    record = next(r for t in store.plan()["trials"] if (r := store.record(t["key"])).trial.method == "lora")
+    prompts = [len(e.prompt[0].content.split()) + len(e.prompt[1].content.split()) for e in Toy()._rows("train", 40)]
+    assert record.counts == {"training_prompts_cut": sum(n > 12 - 3 - 2 for n in prompts)}
+    assert 0 < record.counts["training_prompts_cut"] < 40
+    assert any(doubt.kind == "training prompts cut" for doubt in bakeoff.open(store.directory).doubts)
+
+
 def test_running_again_trains_nothing(finished, place):
     class Watched(Progress):
         def group(self, trials, engine):
@@ -157,6 +174,57 @@ def test_half_a_group_resumes_as_the_whole_group(finished, place):
     assert all(path.read_bytes() == content for path, content in kept.items())
 
 
+class Noting(Progress):
+    def __init__(self):
+        self.notes: list[str] = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("size", [None, 3, 1])
+def test_a_resumed_run_keeps_its_groups(finished, place, size):
+    """A group runs again as it was, whatever --group-size says now; one note where it says another."""
+    import shutil
+
+    study = load(place / "toy.yaml", ["tasks=[toy]"])
+    store = run(study, place / f"resized-{size}").store
+    before = store.plan()
+    lost = next(t["key"] for t in before["trials"] if t["method"] == "prefix" and t["seed"] == 1)
+    shutil.rmtree(store.trials / lost)
+    progress = Noting()
+    again = run(study, place / f"resized-{size}", group_size=size, progress=progress)
+    assert again.ran == 1
+    assert store.plan() == before and store.record(lost).provenance.group_size == 3
+    assert store.curve(lost) == finished.store.curve(lost)
+    told = [f"--group-size 1 is not used: {place / 'resized-1'} goes on in its groups of up to 3"] if size == 1 else []
+    assert [note.split(",")[0] for note in progress.notes] == told
+
+
+def test_other_trials_make_new_groups(place):
+    study = load(place / "toy.yaml", ["tasks=[toy]", "methods={lora: {use: lora, r: 2}}", "seeds=[0]"])
+    store = run(study, place / "more").store
+    run(load(place / "toy.yaml", ["tasks=[toy]", "methods={lora: {use: lora, r: 2}}"]), place / "more")
+    assert [len(group) for group in store.plan()["groups"]] == [3]
+
+
+def test_what_a_dead_run_left_half_written_is_cleared(place, monkeypatch):
+    """A run that dies between staging a trial and committing it; the next one no longer asks for that trial."""
+    from bakeoff.store.store import Store
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    only = "methods={lora: {use: lora, r: %d, target_modules: all-linear}}"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "commit", die)
+        run(load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]", only % 2]), place / "died")
+    assert list((place / "died" / "staging").iterdir()) and not (place / "died" / "trials").exists()
+    again = run(load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]", only % 1]), place / "died")
+    assert (again.ran, again.failed) == (1, ())
+    assert not (place / "died" / "staging").exists()
+
+
 def test_a_failing_trial_is_recorded_named_and_tried_again(place, monkeypatch):
     from bakeoff.methods.adapters.prefix_tuning import PrefixAdapter
 
@@ -166,6 +234,10 @@ def test_a_failing_trial_is_recorded_named_and_tried_again(place, monkeypatch):
         outcome = run(study, place / "failing")
     assert [record.trial.method for record in outcome.failed] == ["prefix"]
     assert "ZeroDivisionError" in outcome.failed[0].reason
+    done = next(r for r in map(outcome.store.record, numbers(outcome.store)) if r.trial.method == "prompt")
+    failed = outcome.failed[0]
+    assert failed.trainable_params == planning.make(study).parameters["tiny", "prefix"] > 0
+    assert failed.total_params - failed.trainable_params == done.total_params - done.trainable_params
     cells = json.loads((outcome.store.directory / "results.json").read_text())["cells"]
     assert {c["method"]: c["status"] for c in cells}["prefix"] == "failed"
     assert next(c for c in cells if c["method"] == "prefix")["mean"] is None
@@ -182,6 +254,7 @@ def test_a_diverging_trial_is_shown_and_the_others_finish(place):
     cells = json.loads((outcome.store.directory / "results.json").read_text())["cells"]
     lora = next(c for c in cells if c["method"] == "lora")
     assert (lora["status"], lora["mean"]) == ("diverged", None)
+    assert [(record.trial.method, record.status) for record in outcome.failed] == [("lora", "diverged")]
 
 
 def test_groups_are_a_function_of_the_study(place):
@@ -193,10 +266,19 @@ def test_groups_are_a_function_of_the_study(place):
     assert {len(group) for group in alone.groups} == {1}
 
 
+def test_the_plan_says_what_is_judged_on_held_out_training_examples(place):
+    split = "tasks=[{use: toy, validation: 8, split: validation}, toy_text]"
+    told = json.loads(planning.make(load(place / "toy.yaml", [split])).as_json())
+    assert {name: task["split"] for name, task in told["tasks"].items()} == {"toy": "validation", "toy_text": "test"}
+    assert "judged on 8 held-out training examples" in told["notes"]["tasks"]["toy"]
+    assert "tested on 12 of toy_text" in told["notes"]["tasks"]["toy_text"]
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("methods.lora.target_modules=[q_prj]", "methods.lora.target_modules: 'q_prj' matches none of the 14 linear"),
+        ("methods.lora.target_modules=[]", "methods.lora.target_modules: names no module; name modules, roles or"),
         ("methods.lora.r=1000", "methods.lora.r: 1000 is more than the smallest target module's 32"),
         ("methods.prefix.num_virtual_tokens=200", "leave no room for text in a context of 256"),
         ("models.tiny.path=./absent", "models.tiny.path: no directory at"),

@@ -118,10 +118,10 @@ MISTAKES = {
     "rate not a number": (("5e-4", ".nan"), "methods.lora.training"),
     "missing hyperparameter": ((", num_virtual_tokens: 8", ""), "methods.prompt.num_virtual_tokens: is missing"),
     "seed twice": (("[0, 1]", "[1, 1]"), "seeds: seed 1 is given twice"),
-    "no seeds": (("[0, 1]", "[]"), "seeds: tuple should have at least 1 item"),
+    "no seeds": (("[0, 1]", "[]"), "seeds: needs at least 1 item"),
     "seed too large": (("[0, 1]", "[4294967296]"), "seeds.0: input should be less than 4294967296"),
     "path for a name": (("study: s", "study: ../s"), "study: a study's name takes 1 to 80 letters"),
-    "duplicate key": (("study: s", "study: s\nstudy: t"), "found duplicate key"),
+    "duplicate key": (("study: s", "study: s\nstudy: t"), 's.yaml, line 3: found duplicate key "study"'),
     "python tag": (("study: s", "study: !!python/object/apply:os.system [ls]"), "could not determine a constructor"),
     "broken yaml": (("[0, 1]", "[0, 1"), "expected ',' or ']'"),
     "a list": ((PLAIN, "- a\n- b"), "expected a mapping at the top, got a list"),
@@ -132,22 +132,101 @@ MISTAKES = {
     "validation without any": (("validation: 20, ", ""), "split: validation needs `validation:`"),
     "absent data": (("seeds:", "data: {a/b: nowhere}\nseeds:"), "data.a/b: nothing at"),
     "init without text": (("tokens: 8", "tokens: 8, prompt_tuning_init: TEXT"), "TEXT and prompt_tuning_init_text"),
+    "number for a name": (("  base:", "  7: {use: base}\n  base:"), "methods: the key 7 is no text; put it in quotes"),
+    "number for a key": (("r: 8", "7: 8"), "methods.lora: the key 7 is no text"),
+    "number at the top": (("study: s", "study: s\n7: s"), "study file: the key 7 is no text"),
+    "date for a name": (("study: s", "study: 2020-01-01"), "study: is a date, no text and no number; put it in quotes"),
+    "bytes for a name": (("study: s", "study: !!binary aGVsbG8="), "study: is a bytes, no text and no number"),
+    "no date": (("study: s", "study: 2020-13-45"), "s.yaml: cannot be read as YAML (month must be in 1..12"),
+    "half a character": (("owner/name", '"\\ud800"'), "models.m.path: '\\ud800' holds a character that is no text"),
+    "zero byte": (("owner/name", '"a\\0"'), "models.m.path: 'a\\x00' holds a character that is no text"),
+    "list in itself": (("[0, 1]", "&x [*x]"), "seeds.0: holds itself"),
+    "parts of each other": (
+        ("parts: [lora, prompt]}", "parts: [lora, x]}\n  x: {use: combine, parts: [lora, lora+prompt]}"),
+        "methods.lora+prompt.parts: 'x' has parts itself and cannot be one",
+    ),
+    "part of itself": (("[lora, prompt]", "[lora, lora+prompt]"), "methods.lora+prompt.parts: 'lora+prompt' has parts"),
+    "part twice": (("[lora, prompt]", "[lora, lora]"), "methods.lora+prompt.parts: 'lora' is there twice"),
+    "one part": (("[lora, prompt]", "[lora]"), "methods.lora+prompt.parts: needs at least 2 items"),
+    "number for a plugin": (("seeds:", "plugins: [5]\nseeds:"), "plugins.0: expected a Python file's path, got 5"),
+    "misspelt path": (("{path: o", "{paht: o"), "models.m.paht: unknown key; did you mean 'path'?"),
+    "no path": (("{path: owner/name}", "{dtype: float32}"), "models.m.path: is missing"),
+    "number for modules": (
+        ("[query, value]", "5"), "methods.lora.target_modules: input should be a valid string or a valid array, got 5",
+    ),
+    "number for a module": (("[query, value]", "[query, 5]"), "methods.lora.target_modules.1: input should be a"),
+    "shared training": (("max_steps: 10", "lr: 1"), "error: training.lr: unknown key"),
+    "shared training's value": (("max_steps: 10", "max_steps: no"), "error: training.max_steps: input should be a"),
+    "shared sweep": (("max_steps: 10", "max_steps: {sweep: [1, x]}"), "error: training.max_steps: input should be a v"),
+    "own training": (("{learning_rate: 5e-4}", "{lr: 1}"), "error: methods.lora.training.lr: unknown key"),
+    "training of base": (("{use: base}", "{use: base, training: {foo: 1}}"), "methods.base.training: 'base' trains"),
+    "training no mapping": (("{learning_rate: 5e-4}", "[]"), "methods.lora.training: expected a mapping, got []"),
+    "misspelt data": (
+        ("[mini_math,", "[sst2,", "seeds:", "data: {stanfordnlp/sst-2: .}\nseeds:"),
+        "data.stanfordnlp/sst-2: no task of this study reads it; did you mean 'stanfordnlp/sst2'?",
+    ),
+    "data of no task": (("seeds:", "data: {stanfordnlp/sst2: .}\nseeds:"), "sst2: no task of this study reads it"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_clear_line(tmp_path, name):
-    (old, new), said = MISTAKES[name]
-    assert old in PLAIN
+    changes, said = MISTAKES[name]
+    text = PLAIN
+    for old, new in zip(changes[::2], changes[1::2], strict=True):
+        assert old in text
+        text = text.replace(old, new, 1)
     with pytest.raises(InputError) as caught:
-        study(tmp_path, PLAIN.replace(old, new, 1))
-    assert said in str(caught.value)
+        study(tmp_path, text)
+    assert said in f"error: {caught.value}"
+    assert "\n" not in str(caught.value)
+
+
+def test_shared_training_is_checked_where_nothing_trains(tmp_path):
+    alone = PLAIN.replace(METHODS, "methods: {base: {use: base}}\n")
+    assert study(tmp_path, alone).methods
+    with pytest.raises(InputError, match=r"^training\.max_step: unknown key"):
+        study(tmp_path, alone.replace("max_steps", "max_step"))
+
+
+def test_data_that_a_task_reads_is_taken(tmp_path):
+    found = study(tmp_path, PLAIN.replace("mini_math", "sst2").replace("seeds:", "data: {stanfordnlp/sst2: .}\nseeds:"))
+    assert found.data == {"stanfordnlp/sst2": str(tmp_path)}
+
+
+@pytest.mark.parametrize("limit", [5, None])
+@pytest.mark.parametrize(
+    ("value", "said"), [("many", "a valid integer, got 'many'"), ("2.5", "got 2.5"), ("0", "or equal to 1, got 0")]
+)
+def test_a_limit_leaves_a_bad_limit_to_the_checks(tmp_path, value, said, limit):
+    with pytest.raises(InputError, match=f"tasks.mini_sentiment.train_limit: .*{said}"):
+        study(tmp_path, PLAIN.replace("train_limit: 100", f"train_limit: {value}"), limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os\nimport no_such_module\n", ", line 2 (ModuleNotFoundError: No module named 'no_such_module')"),
+        ("def broken(:\n", " (SyntaxError: invalid syntax (plugin.py, line 1))"),
+        ("raise SystemExit(3)\n", ", line 1 (SystemExit: 3)"),
+        ("raise ValueError('two\\nlines')\n", ", line 1 (ValueError: two lines)"),
+        ("x = 1\n", " defines no method and no task"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded(tmp_path, code, said):
+    (tmp_path / "plugin.py").write_text(code)
+    with pytest.raises(InputError) as caught:
+        study(tmp_path, PLAIN.replace("seeds:", "plugins: [plugin.py]\nseeds:"))
+    assert str(caught.value).startswith(f"plugins.0: {tmp_path / 'plugin.py'}") and said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_mistakes_in_settings_and_names(tmp_path):
     with pytest.raises(InputError, match="expected key=value"):
         study(tmp_path, PLAIN, "training.max_steps")
+    for setting in (".x=1", "training..max_steps=1", "training.=1", "=1"):
+        with pytest.raises(InputError, match=f"^--set {setting}: expected key=value"):
+            study(tmp_path, PLAIN, setting)
     with pytest.raises(InputError, match="'max_steps' is no mapping"):
         study(tmp_path, PLAIN, "training.max_steps.x=1")
     with pytest.raises(InputError, match="is a directory"):

@@ -14,9 +14,10 @@ import pytest
 from scipy import stats
 from synthetic_store import bernoulli, make_store
 
+from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison
 from bakeoff.analysis.table import Results, results
-from bakeoff.report import write
+from bakeoff.report import tables, write
 from bakeoff.store.store import Store
 
 CELL_KEYS = [
@@ -51,6 +52,16 @@ def stripes(right: dict[str, int], n: int = 40) -> Any:
 
     def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
         return [float(i < right[method] + (seed or 0)) for i in range(n)]
+
+    return scores
+
+
+def stripes_apart(steps: dict[str, int], n: int) -> Any:
+    """Like stripes, with a method's runs `steps` items apart."""
+    right = {"base": n // 2, "lora": n * 3 // 4, "prefix": n * 7 // 10, "prompt": n // 2}
+
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        return [float(i < right[method] + steps.get(method, 1) * (seed or 0)) for i in range(n)]
 
     return scores
 
@@ -91,7 +102,7 @@ def test_known_comparison(tmp_path: Path) -> None:
     assert got.difference == pytest.approx(8 / 40)
     assert got.df == pytest.approx(df)
     assert got.p == pytest.approx(2 * stats.t.sf(0.2 / math.sqrt(v), df))
-    assert got.mde == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * math.sqrt(v))
+    assert got.mde == pytest.approx((stats.t.ppf(0.975, df) + stats.t.ppf(0.8, df)) * math.sqrt(v))
     assert (got.family, got.test, got.seed_variance, got.k_a, got.k_b) == (3, "two-way t", "pooled", 3, 3)
     ps = sorted(c.p for c in found.comparisons if c.p is not None)
     assert min(c.p_holm for c in found.comparisons if c.p_holm is not None) == pytest.approx(min(1, 3 * ps[0]))
@@ -140,11 +151,17 @@ def test_one_seed_says_nothing_about_methods(tmp_path: Path) -> None:
 def test_two_seeds_are_flagged_and_not_set_against_the_untrained(tmp_path: Path) -> None:
     found = results(make_store(tmp_path, bernoulli(RATE, 400, 0.05), seeds=(0, 1)))
     (verdict,) = found.verdicts
-    assert pair(found, "lora", "base").verdict == "too few seeds"
+    got = pair(found, "lora", "base")
+    assert (got.verdict, got.seed_variance) == ("rests on pooling", "pooled")
+    assert got.ci_low is not None and got.ci_low > 0
     assert verdict.winner is None
     assert verdict.winner_set == ("lora",)
-    assert "Two seeds" in verdict.evidence and "Not ranked: base" in verdict.evidence
+    assert "Two seeds" in verdict.evidence and "Not ranked: base (two seeds; lora lies" in verdict.evidence
+    assert words.interval(got.ci_low, got.ci_high) + ", which rests on the seed variance" in verdict.evidence
     assert "two seeds" in kinds(found)
+    alone = results(make_store(tmp_path / "alone", bernoulli(RATE, 400, 0.05), ("base", "lora"), seeds=(0, 1)))
+    assert pair(alone, "lora", "base").verdict == "too few seeds"
+    assert "two seeds are too few" in alone.verdicts[0].headline
 
 
 def test_the_untrained_is_ranked_where_only_a_lesser_method_lacks_seeds(tmp_path: Path) -> None:
@@ -175,6 +192,84 @@ def test_missing_failed_and_diverged_trials_stay_in_sight(tmp_path: Path) -> Non
     assert found.verdicts[0].winner is None
     assert "lora (2 of 3\N{NO-BREAK SPACE}runs)" in found.verdicts[0].sentence
     assert not any("prompt" in (c.a, c.b) for c in found.comparisons)
+
+
+def test_a_diverged_run_keeps_a_method_from_the_ranking(tmp_path: Path) -> None:
+    """Two good runs of three are no skill that can be relied on: as for a collapsed run."""
+    status = {("sst2", "lora", 1): "diverged"}
+    methods = ("base", "lora", "prefix", "prompt")
+    (verdict,) = results(make_store(tmp_path, bernoulli(RATE, 300, 0.05), methods, status=status)).verdicts
+    assert "lora" not in verdict.winner_set and not verdict.headline.startswith("lora beats")
+    assert "Not ranked: lora (a run diverged)" in verdict.evidence
+
+
+def test_a_failed_trial_of_unknown_size_has_no_parameters_to_show(tmp_path: Path) -> None:
+    status = {("sst2", "prompt", seed): "failed" for seed in (0, 1, 2)}
+    store = make_store(tmp_path, bernoulli(RATE, 50), status=status)
+    for trial in store.plan()["trials"]:
+        path = store.trials / trial["key"] / "record.json"
+        record = json.loads(path.read_text())
+        if record["status"] == "failed":
+            path.write_text(json.dumps({**record, "trainable_params": 0, "total_params": 0}))
+    gone = cell(results(store), "prompt")
+    assert (gone.trainable_params, gone.total_params, gone.trainable_percent) == (None, None, None)
+
+
+def test_what_was_judged_on_held_out_training_examples_is_no_test_result(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 60), split="validation")
+    found = results(store)
+    (verdict,) = found.verdicts
+    assert verdict.split == "validation" and {c.split for c in found.cells} == {"validation"}
+    assert "on sst2, validation split (" in verdict.headline
+    assert "judged on 60\N{NO-BREAK SPACE}held-out training examples, not on the test set" in said(found, "validation")
+    assert "the highest of 2 is optimistic" in said(found, "validation")
+    assert [section.title for section in tables.sections(found)] == ["sst2, validation split"]
+    for path in write(store):
+        assert "validation" in path.read_text()
+    plan = store.plan()
+    plan["tasks"]["sst2"]["split"] = "test"
+    store.write("plan.json", json.dumps(plan))
+    assert results(store).verdicts[0].split == "test", "the plan's word comes before a record's"
+
+
+def test_methods_that_tie_are_said_to_tie(tmp_path: Path) -> None:
+    right = {"base": 20, "lora": 36, "prefix": 36, "prompt": 35}
+    found = results(make_store(tmp_path, stripes(right, 60), ("base", "lora", "prefix", "prompt")))
+    headline = found.verdicts[0].headline
+    assert "lora and prefix tie at 61.7\N{NO-BREAK SPACE}% accuracy; prompt is not separable from lora." in headline
+    assert "scored highest" not in found.verdicts[0].sentence
+    one = results(make_store(tmp_path / "one", stripes(right, 60), ("base", "lora", "prefix", "prompt"), seeds=(0,)))
+    assert "on these checkpoints lora and prefix tie for the highest score on sst2" in one.verdicts[0].headline
+    assert one.verdicts[0].evidence.startswith("lora answered 0\N{NO-BREAK SPACE}items that prefix missed")
+
+
+def test_one_seed_comes_before_one_answer_and_no_pool_is_claimed(tmp_path: Path) -> None:
+    store = make_store(
+        tmp_path,
+        bernoulli(RATE, 60),
+        seeds=(0,),
+        text=lambda method, seed, i, value: "positive" if method == "prompt" else ("a", "b")[i % 2],
+    )
+    found = results(store)
+    assert found.verdicts[0].headline.startswith("One seed says nothing about the methods")
+    assert said(found, "constant") and "pool" not in said(found, "constant")
+
+
+def test_doubts_do_not_list_what_they_can_count(tmp_path: Path) -> None:
+    sweep = [f"lora[learning_rate={rate}]" for rate in (0.001, 0.003, 0.01)]
+    methods = ["base", *sweep, "prompt"]
+    rate = {name: 0.5 + 0.08 * i for i, name in enumerate(methods)}
+    rates = {**dict(zip(sweep, (0.001, 0.003, 0.01), strict=True)), "prompt": 0.03}
+    tasks = {"sst2": ["sst2"], "topics": ["topics"], "jokes": ["jokes"]}
+    status = {(task, name, 0): "missing" for task in ("topics", "jokes") for name in sweep}
+    store = make_store(tmp_path, bernoulli(rate, 60), methods, (0,), tasks, rates=rates)
+    found = results(store)
+    assert said(found, "one seed").startswith("all 3 benchmarks: all 4 trained methods: the numbers hold")
+    assert "lora 0.001/0.003/0.01, prompt 0.03." in said(found, "learning rate")
+    store = make_store(tmp_path / "some", bernoulli(rate, 60), methods, (0,), tasks, status=status)
+    assert "6\N{NO-BREAK SPACE}trials of 15 not in the store: 3 of topics, 3 of jokes." in said(
+        results(store), "missing"
+    )
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:
@@ -214,7 +309,10 @@ def test_a_collapsed_run_is_named_and_stays_out_of_pool_and_ranking(tmp_path: Pa
     kept = [c.per_seed for c in found.cells if c.method in ("lora", "prefix")] + [cell(found, "prompt").per_seed[::2]]
     within = sum((np.array(x) - np.mean(x)) @ (np.array(x) - np.mean(x)) for x in kept)
     assert verdict.seed_sd == pytest.approx(math.sqrt(within / 5))
-    assert pair(found, "lora", "prompt").seed_variance == "own"
+    assert pair(found, "lora", "prompt").seed_variance == "mixed"
+    assert verdict.own_variance == ("prompt",)
+    assert "over 3\N{NO-BREAK SPACE}methods" in tables.run_variance(verdict, True)
+    assert tables.run_variance(verdict, True).endswith("; prompt keeps its own variance")
     assert pair(found, "lora", "prefix").seed_variance == "pooled"
     assert "prompt" not in verdict.winner_set
     assert "Not ranked: prompt" in verdict.sentence
@@ -247,7 +345,7 @@ def test_a_record_that_contradicts_its_samples_is_reported(tmp_path: Path) -> No
     path.write_text(json.dumps(record))
     found = results(store)
     assert "lora/seed 0 says 0.999" in said(found, "record differs")
-    assert "lora/seed 1 7" in said(found, "prompts cut")
+    assert "7 in every run" in said(found, "prompts cut")
 
 
 def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:
@@ -264,17 +362,50 @@ def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:
 
 
 def test_a_verdict_that_hangs_on_pooling_is_reported(tmp_path: Path) -> None:
-    """lora's runs hardly vary, prompt's vary much: pooled, their difference is lost; lora against prefix, gained."""
+    """lora and prefix hardly vary, prompt varies more: pooled, the difference of the first two is lost."""
     base = bernoulli(RATE, 400)("sst2", "base", None)
 
     def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
-        shift = {"base": 0, "lora": 60, "prefix": 48, "prompt": 20 + 45 * (seed or 0)}[method]
+        shift = {"base": 0, "lora": 60, "prefix": 52, "prompt": 20}[method]
+        shift += {"base": 0, "lora": 3, "prefix": 3, "prompt": 8}[method] * (seed or 0)
         flips = [i for i, value in enumerate(base) if not value][:shift]
         return [1.0 if i in set(flips) else value for i, value in enumerate(base)]
 
     found = results(make_store(tmp_path, scores, ("base", "lora", "prefix", "prompt")))
     assert pair(found, "lora", "prefix").verdict == "not separable"
     assert "lora and prefix" in said(found, "pooling")
+
+
+def test_methods_whose_runs_vary_unlike_keep_their_own_variance(tmp_path: Path) -> None:
+    """prompt's runs lie 45 items apart and those of lora and prefix one: pooled, lora and prefix were lost in it."""
+    found = results(make_store(tmp_path, stripes_apart({"prompt": 45}, n=400), ("base", "lora", "prefix", "prompt")))
+    (verdict,) = found.verdicts
+    means = [c.per_seed for c in found.cells if c.trained]
+    assert verdict.bartlett_p == pytest.approx(stats.bartlett(*means).pvalue)
+    assert (verdict.seed_sd, verdict.own_variance) == (None, ("lora", "prefix", "prompt"))
+    assert {c.seed_variance for c in found.comparisons} == {"own"}
+    assert pair(found, "lora", "prefix").verdict == "a better"
+    assert "each method keeps its own" in tables.run_variance(verdict, True)
+
+
+def test_a_method_at_the_ceiling_keeps_out_of_the_pool(tmp_path: Path) -> None:
+    """599 of 600 right reads like 600 of 600, whatever another method's runs do."""
+
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        if method in ("lora", "prefix"):
+            return [float(i > 0 or method == "prefix" or seed != 0) for i in range(200)]
+        return [float(i < 150 + 20 * (seed or 0)) for i in range(200)]
+
+    found = results(make_store(tmp_path, scores, ("base", "lora", "prefix", "prompt")))
+    (verdict,) = found.verdicts
+    assert (verdict.pool_methods, verdict.pool_df, verdict.own_variance) == (1, 2, ("lora", "prefix"))
+    nearly, wholly = cell(found, "lora"), cell(found, "prefix")
+    assert nearly.ci_low == pytest.approx(wholly.ci_low, abs=0.004)
+    assert wholly.ci_low == pytest.approx(stats.binomtest(200, 200).proportion_ci(method="wilson").low)
+    assert pair(found, "lora", "prompt").seed_variance == "mixed"
+    assert pair(found, "lora", "prefix").seed_variance == "own"
+    assert tables.run_variance(verdict, True) == "each method keeps its own run variance"
+    assert "seed SD" not in verdict.sentence, "there is none that they share"
 
 
 def test_published_keys_and_full_precision(tmp_path: Path) -> None:
@@ -312,6 +443,7 @@ def test_law_7_every_number_comes_from_the_store(tmp_path: Path) -> None:
     for benchmark in ("sst2", "imdb", "topics"):
         groups = [[np.mean(v) for _, v, _ in runs[benchmark, m]] for m in ("lora", "prefix", "prompt")]
         df = sum(len(g) - 1 for g in groups)
+        assert stats.bartlett(*groups).pvalue >= 0.05, "else nothing is pooled"
         pools[benchmark] = float(sum(np.var(g, ddof=1) * (len(g) - 1) for g in groups)) / df, df
     for told in data["cells"]:
         mine = runs[told["benchmark"], told["method"]]

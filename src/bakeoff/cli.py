@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,11 +27,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Which fine-tuning method for this model, this task and this budget? A controlled comparison, with evidence.",
 )
-console = Console()
+console = Console(markup=False, emoji=False, highlight=False)  # names and paths are shown as they are: `lora[r=4]`
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/<study>).")]
+Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/<study>).")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, e.g. training.max_steps=20.")
 ]
@@ -46,12 +47,12 @@ GroupSize = Annotated[
 
 
 def main() -> None:
-    """The `bakeoff` program. Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted."""
+    """The `bakeoff` program. Exit codes: 0 done, 1 some trials failed or diverged, 2 bad input, 130 interrupted."""
     command: Any = typer.main.get_command(app)
     try:
         code = command.main(standalone_mode=False)
     except BakeoffError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
+        Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(f"error: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -82,7 +83,7 @@ def _version(
         console.print(f"bakeoff {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        console.print(context.get_help(), markup=False)
+        console.print(context.get_help())
 
 
 @app.command()
@@ -169,27 +170,25 @@ def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies")])
 
 
 def _run(
-    name: str, out: Path | None, settings: Sequence[str] | None, limit: int | None,
+    name: str, out: str | None, settings: Sequence[str] | None, limit: int | None,
     engine: str = "auto", executor: str = "inline", group_size: int | None = None, dry_run: bool = False,
 ) -> None:  # fmt: skip
     from bakeoff.study.load import load
 
     study = load(name, settings or (), limit)
     _quiet_libraries()
-    from bakeoff.run import plan as planning
-    from bakeoff.run.run import run as run_study
+    from bakeoff.run.run import execute, prepare
 
-    made = planning.make(study, group_size)
-    planning.check_engine(made, engine)
+    job = prepare(study, out, engine=engine, executor=executor, group_size=group_size)
     if dry_run:
-        _show_plan(made)
+        _show_plan(job.plan)
+        if job.note:
+            console.print(job.note)
         return
     from bakeoff.run.watch import Watch
 
     with Watch(console) as watch:
-        outcome = run_study(
-            study, out, engine=engine, executor=executor, group_size=group_size, plan=made, progress=watch
-        )
+        outcome = execute(job, watch)
     _close(study, outcome)
 
 
@@ -199,7 +198,7 @@ def _close(study: Study, outcome: Outcome) -> None:
     kept = f", {outcome.kept} kept from before" if outcome.kept else ""
     console.print(f"{study.study}: {trained}{kept}. Read {outcome.store.directory / 'report.html'}", highlight=False)
     for record in outcome.failed:
-        console.print(f"failed: {record.trial.label()}: {record.reason}", markup=False, highlight=False)
+        console.print(f"{record.status}: {record.trial.label()}: {record.reason}", markup=False, highlight=False)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -237,9 +236,10 @@ def _solo(made: Plan, method: str) -> bool:
 def _quiet_libraries() -> None:
     """Silence what Hugging Face's libraries print about themselves."""
     warnings.filterwarnings("ignore", module=r"(transformers|peft|huggingface_hub|torch)\b.*")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from huggingface_hub.utils import disable_progress_bars
-    from transformers.utils import logging
+    from transformers.utils import logging as chatter
 
     disable_progress_bars()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()

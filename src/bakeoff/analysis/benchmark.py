@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis.result import ALPHA, Cell, CellStatus, Comparison, Decision, Run
+from bakeoff.analysis.result import ALPHA, Cell, CellStatus, Comparison, Decision, Run, Split
 from bakeoff.store.record import Record, Sample
 
 CONSTANT_ITEMS = 10  # below so many items, one answer to all of them is no sign of collapse
@@ -69,11 +69,14 @@ class Table:
         task: str,
         benchmark: str,
         metric: str,
+        split: Split,
         place: str,
         methods: Mapping[str, Sequence[Run]],
         graded: Mapping[str, Graded],
     ):
-        self.model, self.task, self.benchmark, self.metric, self.place = model, task, benchmark, metric, place
+        self.model, self.task, self.benchmark, self.metric = model, task, benchmark, metric
+        self.split: Split = split
+        self.place = place
         self.planned, self.graded = methods, graded
         self.done = {
             name: [run for run in runs if run.key in graded and (benchmark, metric) in graded[run.key].scores]
@@ -90,11 +93,13 @@ class Table:
         self.trained = {name: any(run.seed is not None for run in runs) for name, runs in methods.items()}
         self.constant = {name: [self._is_constant(run) for run in runs] for name, runs in self.done.items()}
         self.percent = all(st.is_bounded(array) for array in self.arrays.values()) and not _other_scale(metric)
-        self.pool = st.pooled_seed_variance(
-            array[[not constant for constant in self.constant[name]]]
+        varied = {
+            name: array[[not constant for constant in self.constant[name]]]
             for name, array in self.arrays.items()
             if self.trained[name] and not all(self.constant[name])
-        )
+        }
+        self.pool, uses, self.bartlett_p = st.pooling(list(varied.values()))
+        self.pooled = {name for name, used in zip(varied, uses, strict=True) if used and not any(self.constant[name])}
 
     def _scores(self, run: Run) -> dict[str, float]:
         return self.graded[run.key].scores[self.benchmark, self.metric]
@@ -105,8 +110,12 @@ class Table:
         return len(scores) >= CONSTANT_ITEMS and len(counted.texts) == 1 and any(s < 1 for s in scores.values())
 
     def seed_pool(self, name: str) -> st.SeedPool | None:
-        """The run variance to use for a method: the pool, or None (its own) where a collapsed run keeps it out."""
-        return None if any(self.constant[name]) else self.pool
+        """The run variance to use for a method: the pool, or None for its own; a collapsed run keeps it out."""
+        return self.pool if name in self.pooled else None
+
+    def own_variance(self) -> list[str]:
+        """Trained methods of several runs that keep their own run variance, in study order."""
+        return [n for n, array in self.arrays.items() if self.trained[n] and len(array) > 1 and n not in self.pooled]
 
     def cells(self) -> list[Cell]:
         """A cell for every planned method."""
@@ -119,8 +128,8 @@ class Table:
         counted = [self.graded[run.key].benchmarks[self.benchmark] for run in runs]
         seconds = sum(record.cost.train_seconds for record in records)
         tokens = sum(record.cost.train_tokens for record in records)
-        total = known[0].total_params if known else None
-        trainable = known[0].trainable_params if known else None
+        total = (known[0].total_params or None) if known else None
+        trainable = known[0].trainable_params if total else None
         per_seed = [float(mean) for mean in array.mean(axis=1)] if array is not None else []
         low, high = st.mean_interval(array, self.seed_pool(name)) if array is not None else (math.nan, math.nan)
         trained = self.trained[name]
@@ -153,6 +162,8 @@ class Table:
             draws=max((c.draws for c in counted), default=1),
             unparsable=sum(c.unparsable for c in counted) / max(1, sum(c.samples for c in counted)),
             constant_seeds=sum(self.constant[name]),
+            diverged_runs=sum(run.status == "diverged" for run in self.planned[name]),
+            split=self.split,
             lanes=max((record.cost.lanes for record in records), default=1),
             percent=self.percent,
         )
@@ -173,18 +184,16 @@ class Table:
 
     def _pair(self, a: str, b: str) -> dict[str, Any]:
         x, y = self.arrays[a], self.arrays[b]
-        pools = [self.seed_pool(name) for name in (a, b) if self.trained[name]]
-        source: Literal["pooled", "own"] = "own" if None in pools else "pooled"
         one_run = any(self.trained[name] and len(self.arrays[name]) == 1 for name in (a, b))
         test, split = "two-way t", None
         if one_run or len(x) == len(y) == 1:
-            found = st.paired_difference(x.mean(axis=0, keepdims=True), y.mean(axis=0, keepdims=True), "own")
-            source_used, test = "none", "paired t over items"
+            found = st.paired_difference(x.mean(axis=0, keepdims=True), y.mean(axis=0, keepdims=True))
+            source, test = "none", "paired t over items"
             if len(x) == len(y) == 1 and st.is_binary(x) and st.is_binary(y) and x.shape[1] > 1:
                 split, test = st.mcnemar(x, y), "exact McNemar"
         else:
-            found = st.paired_difference(x, y, source, self.pool if source == "pooled" else None)
-            source_used = source
+            found = st.paired_difference(x, y, (self.seed_pool(a), self.seed_pool(b)))
+            source = self._source(a, b)
         return {
             "model": self.model,
             "task": self.task,
@@ -198,7 +207,7 @@ class Table:
             "p": split.p if split else _finite(found.p),
             "p_holm": None,
             "test": test,
-            "seed_variance": source_used,
+            "seed_variance": source,
             "df": _finite(found.df),
             "mde": _finite(found.mde),
             "n_items": x.shape[1],
@@ -209,6 +218,10 @@ class Table:
             "percent": self.percent,
         }
 
+    def _source(self, a: str, b: str) -> Literal["pooled", "own", "mixed"]:
+        shared = {name in self.pooled for name in (a, b) if self.trained[name]}
+        return "mixed" if len(shared) > 1 else "pooled" if shared == {True} else "own"
+
     def _decide(self, pair: Mapping[str, Any]) -> Decision:
         if pair["p_holm"] is None:
             return "not testable"
@@ -216,7 +229,8 @@ class Table:
         if any(k == 1 for k in runs):
             return "these checkpoints only"
         if len(runs) == 1 and runs[0] == 2:
-            return "too few seeds"
+            pooled = self.pool is not None and self.pool.methods > 1 and pair["seed_variance"] == "pooled"
+            return "rests on pooling" if pooled else "too few seeds"
         if not pair["p_holm"] < ALPHA:
             return "not separable"
         return "a better" if pair["difference"] > 0 else "b better"
@@ -225,8 +239,8 @@ class Table:
         """Pairs whose verdict would change if each method kept its own run variance instead of the pooled one."""
         tested = [pair for pair in pairs if pair.p is not None]
         own = [
-            st.paired_difference(self.arrays[pair.a], self.arrays[pair.b], "own").p
-            if pair.seed_variance == "pooled"
+            st.paired_difference(self.arrays[pair.a], self.arrays[pair.b]).p
+            if pair.seed_variance in ("pooled", "mixed")
             else pair.p
             for pair in tested
         ]

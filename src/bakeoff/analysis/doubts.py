@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import Graded, Table
 from bakeoff.analysis.result import Cell, Comparison, Doubt, Run
 
+Told = list[tuple[str, str]]  # kind, text
+NAMED = 4  # so many trials or pairs are named, more are counted
 SHORT = ("cut", "trunc")  # counts whose names hold one of these say that something was cut short
 
 
 def of_trials(runs: Sequence[Run]) -> list[Doubt]:
-    """Planned trials without a result, each by name: those not in the store, then failures by their reason."""
+    """Planned trials without a result: those not in the store, then failures by their reason."""
     many = len({run.model for run in runs}) > 1
     doubts: list[Doubt] = []
-    missing = [_label(run, many) for run in runs if run.status == "missing"]
+    missing = [run for run in runs if run.status == "missing"]
     if missing:
-        told = f"{words.count(len(missing), 'trial')} of {len(runs)} not in the store: {', '.join(missing)}."
+        told = f"{words.count(len(missing), 'trial')} of {len(runs)} not in the store: {_which(missing, many)}."
         doubts.append(Doubt(kind="missing", text=told))
-    lost: dict[tuple[str, str], list[str]] = {}
+    lost: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         if run.status in ("failed", "diverged"):
-            lost.setdefault((run.status, run.reason.strip()), []).append(_label(run, many))
-    for (status, reason), labels in lost.items():
+            lost.setdefault((run.status, run.reason.strip()), []).append(run)
+    for (status, reason), those in lost.items():
         why = _quoted(reason, 300) if reason else "no reason recorded"
-        doubts.append(Doubt(kind=status, text=f"{', '.join(labels)}: {why}"))
+        doubts.append(Doubt(kind=status, text=f"{_which(those, many)}: {why}"))
     return doubts
 
 
-def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> list[Doubt]:
-    """Doubts about one benchmark: collapsed and absent runs, few seeds, pooling, unreadable answers, mismatches."""
-    told = [
+def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:
+    """Doubts about one benchmark: its split, collapsed and absent runs, few seeds, pooling, answers, mismatches."""
+    return [
+        *_validation(table, cells),
         *_incomplete(cells),
         *_constant(table, cells),
         *_few_seeds(cells),
@@ -41,7 +45,19 @@ def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison
         *_mismatches(table),
         *_cut_short(table),
     ]
-    return [Doubt(kind=kind, text=f"{table.place}: {text}") for kind, text in told]
+
+
+def gathered(told: Sequence[tuple[str, Told]]) -> list[Doubt]:
+    """The doubts of all benchmarks, `told` by place; what holds at several places is said once."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for place, doubts in told:
+        for doubt in doubts:
+            places.setdefault(doubt, []).append(place)
+    every = f"all {len(told)} benchmarks"
+    return [
+        Doubt(kind=kind, text=f"{every if len(where) == len(told) > 2 else words.listed(where)}: {text}")
+        for (kind, text), where in places.items()
+    ]
 
 
 def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
@@ -59,7 +75,7 @@ def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
     for run in runs:
         training = graded[run.key].record.trial.training if run.key in graded else None
         if training is not None:
-            rates.setdefault(run.method, set()).add(training.learning_rate)
+            rates.setdefault(words.base(run.method), set()).add(training.learning_rate)
     distinct = {rate for own in rates.values() for rate in own}
     if len(rates) > 1 and len(distinct) == 1:
         told = f"All methods share one learning rate ({min(distinct):g}). Methods differ in the rate that suits them."
@@ -71,9 +87,15 @@ def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
     return doubts
 
 
-# --- inside: (kind, text) ---
+# --- inside ---
 
-Told = list[tuple[str, str]]
+
+def _validation(table: Table, cells: Sequence[Cell]) -> Told:
+    if table.split != "validation":
+        return []
+    several = sum(table.trained[name] for name in table.arrays)
+    told = f"judged on {words.count(len(table.items), 'held-out training example')}, not on the test set"
+    return [("validation", told + (f"; the highest of {several} is optimistic." if several > 1 else "."))]
 
 
 def _incomplete(cells: Sequence[Cell]) -> Told:
@@ -90,9 +112,8 @@ def _constant(table: Table, cells: Sequence[Cell]) -> Told:
         answer = _quoted(next(iter(table.graded[run.key].benchmarks[table.benchmark].texts)))
         who = f"{cell.method} ({cell.constant_seeds} of {words.count(len(cell.per_seed), 'run')})"
         if cell.trained:
-            told.append(
-                ("constant", f"{who} gave one answer, {answer}, to every item; kept out of the pooled seed variance.")
-            )
+            out = "; kept out of the pooled seed variance" if table.pool else ""
+            told.append(("constant", f"{who} gave one answer, {answer}, to every item{out}."))
         else:
             told.append(("constant", f"{cell.method}, untrained, gave one answer, {answer}, to every item."))
     return told
@@ -100,27 +121,30 @@ def _constant(table: Table, cells: Sequence[Cell]) -> Told:
 
 def _few_seeds(cells: Sequence[Cell]) -> Told:
     told: Told = []
+    trained = [cell for cell in cells if cell.trained and cell.per_seed]
     for k, kind, text in (
         (1, "one seed", "the numbers hold for these checkpoints and not for the methods"),
-        (2, "two seeds", "run-to-run variance is known only from pooling over methods"),
+        (2, "two seeds", "two runs tell little of run-to-run variance, which is pooled over methods where it can be"),
     ):
-        names = [cell.method for cell in cells if cell.trained and len(cell.per_seed) == k]
+        names = [cell.method for cell in trained if len(cell.per_seed) == k]
         if names:
-            told.append((kind, f"{words.listed(names)}: {text}."))
+            all_ = len(names) == len(trained) > 1
+            told.append((kind, f"{f'all {len(names)} trained methods' if all_ else words.listed(names)}: {text}."))
     return told
 
 
 def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:
     flips = table.hang_on_pooling(pairs) if table.pool and table.pool.methods > 1 else []
-    sds = [cell.seed_sd for cell in cells if cell.seed_sd is not None and not cell.constant_seeds]
+    sds = [cell.seed_sd for cell in cells if cell.seed_sd is not None and cell.method in table.pooled]
     if not flips or not sds:
         return []
     spread = f"seed SD from {words.number(min(sds), table.percent)} to {words.number(max(sds), table.percent)}"
+    which = "; ".join(flips) if len(flips) <= NAMED else f"{len(flips)} of {len(pairs)} pairs"
     return [
         (
             "pooling",
-            f"pooling the seed variance over methods ({spread}) decides {'; '.join(flips)}: with each method's own, "
-            "the verdict would be the other one.",
+            f"pooling the seed variance over methods ({spread}) decides {which}: with each method's own, the verdict "
+            "would be the other one.",
         )
     ]
 
@@ -149,13 +173,22 @@ def _mismatches(table: Table) -> Told:
 
 def _cut_short(table: Table) -> Told:
     """Counts of things cut short (prompts, completions), by name, with the runs that had them."""
-    found: dict[str, list[str]] = {}
-    for label, run in _each(table):
-        benchmark = table.graded[run.key].record.benchmarks.get(table.benchmark)
-        for name, number in (benchmark.counts if benchmark else {}).items():
+    found: dict[str, dict[str, int]] = {}
+    runs = _each(table)
+    for label, run in runs:
+        record = table.graded[run.key].record
+        benchmark = record.benchmarks.get(table.benchmark)
+        for name, number in {**record.counts, **(benchmark.counts if benchmark else {})}.items():
             if number and any(part in name for part in SHORT):
-                found.setdefault(name, []).append(f"{label} {number:,}")
-    return [(name.replace("_", " "), f"{name.replace('_', ' ')}: {', '.join(where)}.") for name, where in found.items()]
+                found.setdefault(name.replace("_", " "), {})[label] = number
+    return [(name, f"{name}: {_where(counts, len(runs))}.") for name, counts in found.items()]
+
+
+def _where(counts: Mapping[str, int], runs: int) -> str:
+    """`7 in every run`, or each run with its count."""
+    if len(counts) == runs > 1 and len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values())):,} in every run"
+    return ", ".join(f"{label} {number:,}" for label, number in counts.items())
 
 
 def _each(table: Table) -> list[tuple[str, Run]]:
@@ -164,6 +197,14 @@ def _each(table: Table) -> list[tuple[str, Run]]:
         for name, runs in table.done.items()
         for run in runs
     ]
+
+
+def _which(runs: Sequence[Run], many: bool) -> str:
+    """A few trials by name, more as counts per task."""
+    if len(runs) <= NAMED:
+        return ", ".join(_label(run, many) for run in runs)
+    places = Counter(f"{run.model}/{run.task}" if many else run.task for run in runs)
+    return ", ".join(f"{number} of {place}" for place, number in places.items())
 
 
 def _label(run: Run, many: bool) -> str:

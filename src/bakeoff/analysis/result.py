@@ -11,12 +11,23 @@ ALPHA = 0.05
 
 CellStatus = Literal["done", "incomplete", "failed", "diverged", "missing"]
 Scope = Literal["runs and items", "this checkpoint only"]
-Decision = Literal["a better", "b better", "not separable", "too few seeds", "these checkpoints only", "not testable"]
+Split = Literal["test", "validation"]
+Decision = Literal[
+    "a better",
+    "b better",
+    "not separable",
+    "rests on pooling",
+    "too few seeds",
+    "these checkpoints only",
+    "not testable",
+]
 """What a comparison may say.
 
 - `a better`, `b better`: the Holm-adjusted p is below 0.05.
 - `not separable`: the test ran, and it is not.
-- `too few seeds`: a method with two seeds against an untrained model; the numbers are shown, nothing is decided.
+- `rests on pooling`: a method with two seeds against an untrained model; the run variance is that pooled over several
+  methods, so the interval may be read, but nothing is decided by it.
+- `too few seeds`: the same where the run variance is the method's own, of one degree of freedom.
 - `these checkpoints only`: one seed of a trained method; items alone were tested, nothing is said of the methods.
 - `not testable`: fewer than two items.
 """
@@ -43,7 +54,9 @@ class Cell(Frozen):
     some planned runs have no result; mean and interval are then those of the others. `train_seconds` is the mean over
     runs (of an equal share of the pass where `lanes` trained together), `tokens_per_second` trained tokens over
     training seconds, `adapter_bytes` and `peak_bytes` the largest of the runs, `trainable_percent` is of
-    `total_params`, which counts the adapter too. `constant_seeds` counts runs with one answer to every item.
+    `total_params`, which counts the adapter too. `constant_seeds` counts runs with one answer to every item,
+    `diverged_runs` those that diverged and have no score. `split` is what it was judged on: the test set, or training
+    examples held out.
     """
 
     model: str
@@ -77,14 +90,17 @@ class Cell(Frozen):
     constant_seeds: int = 0
     lanes: int = 1
     percent: bool = True
+    diverged_runs: int = 0
+    split: Split = "test"
 
 
 class Comparison(Frozen):
     """Two methods on one benchmark by its headline metric: `difference` is mean(a) - mean(b) on the same items.
 
     `test` is how p came about; `p_holm` adjusts it within the `family` of all tested pairs of this model, task and
-    benchmark. `verdict` is a `Decision`. `seed_variance` says whose run variance V holds. `mde` is the difference one
-    such comparison detects with 80 % power.
+    benchmark. `verdict` is a `Decision`. `seed_variance` says whose run variance V holds: that pooled over methods,
+    each method's own, one of either, or none. `mde` is the difference that one such comparison, before the correction
+    for its family, detects with 80 % power.
     """
 
     model: str
@@ -102,7 +118,7 @@ class Comparison(Frozen):
     verdict: Decision
     # beyond the published keys
     test: Literal["two-way t", "paired t over items", "exact McNemar"]
-    seed_variance: Literal["pooled", "own", "none"]
+    seed_variance: Literal["pooled", "own", "mixed", "none"]
     df: float | None
     mde: float | None
     n_items: int
@@ -116,9 +132,10 @@ class Comparison(Frozen):
 class Verdict(Frozen):
     """What one benchmark says: the sentence (headline, then evidence), and the methods not separable from the best.
 
-    `winner_set` is empty where nothing can be ranked (one seed); a method with one seed or a collapsed run is not in
-    it. `winner` is set only where it stands alone, with three seeds or more and every planned run in hand. `seed_sd`
-    is the pooled one.
+    `winner_set` is empty where nothing can be ranked (one seed); a method with one seed, or with a run that collapsed
+    or diverged, is not in it. `winner` is set only where it stands alone, with three seeds or more and every planned
+    run in hand. `seed_sd` is the pooled one; `bartlett_p` tells whether run variances differ (None: fewer than two to
+    compare), and `own_variance` names the methods that keep their own (`statistics.pooling`). `split` as in `Cell`.
     """
 
     model: str
@@ -135,6 +152,9 @@ class Verdict(Frozen):
     pool_df: int
     pool_methods: int
     family: int
+    bartlett_p: float | None = None
+    own_variance: tuple[str, ...] = ()
+    split: Split = "test"
 
 
 class Doubt(Frozen):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from bakeoff.analysis import doubts as doubt
+from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import Graded, Table, grade
-from bakeoff.analysis.result import Cell, Comparison, Curve, Doubt, Results, Run, Shown, Verdict
+from bakeoff.analysis.result import Cell, Comparison, Curve, Doubt, Results, Run, Shown, Split, Verdict
 from bakeoff.analysis.verdicts import verdict
 from bakeoff.store.record import Record, Sample
 from bakeoff.store.store import Store
@@ -38,7 +39,7 @@ def results(store: Store) -> Results:
     cells: list[Cell] = []
     comparisons: list[Comparison] = []
     verdicts: list[Verdict] = []
-    doubts = doubt.of_trials(runs)
+    told: list[tuple[str, doubt.Told]] = []
     shown: list[Shown] = []
     curves: list[Curve] = []
     for model, task in dict.fromkeys((run.model, run.task) for run in runs):
@@ -46,9 +47,10 @@ def results(store: Store) -> Results:
         methods = {name: [run for run in here if run.method == name] for name in dict.fromkeys(r.method for r in here)}
         many = len({run.model for run in runs}) > 1
         for benchmark, metrics in _asked(plan, task, here, graded).items():
-            place = _where(model if many else "", task, benchmark)
+            split = _split(plan, task, here, graded)
+            place = words.place(model if many else "", task, benchmark, split)
             for metric in metrics:
-                table = Table(model, task, benchmark, metric, place, methods, graded)
+                table = Table(model, task, benchmark, metric, split, place, methods, graded)
                 rows = table.cells()
                 if metric != metrics[0] and all(row.mean is None for row in rows):
                     continue
@@ -57,7 +59,7 @@ def results(store: Store) -> Results:
                     pairs = table.comparisons()
                     comparisons += pairs
                     verdicts.append(verdict(table, rows, pairs))
-                    doubts += doubt.of_benchmark(table, rows, pairs)
+                    told.append((place, doubt.of_benchmark(table, rows, pairs)))
             shown += _shown(model, task, benchmark, methods, graded)
         curves += [c for name, group in methods.items() if (c := _curve(store, model, task, name, group))]
     return Results(
@@ -65,7 +67,7 @@ def results(store: Store) -> Results:
         cells=tuple(cells),
         comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
-        doubts=tuple(doubts + doubt.of_scope(runs, graded)),
+        doubts=tuple(doubt.of_trials(runs) + doubt.gathered(told) + doubt.of_scope(runs, graded)),
         trials=tuple(runs),
         curves=tuple(curves),
         samples=tuple(shown),
@@ -95,6 +97,13 @@ def _asked(
         planned = [metric for metric in told.get("metrics", []) if metric in scored or not scored]
         asked[benchmark] = list(dict.fromkeys([*planned, *scored])) or ["score"]
     return asked
+
+
+def _split(plan: Mapping[str, Any], task: str, here: Sequence[Run], graded: Mapping[str, Graded]) -> Split:
+    """What a task was judged on, by the plan, or by a stored trial where the plan does not say."""
+    planned: Split | None = plan.get("tasks", {}).get(task, {}).get("split")
+    stored: list[Split] = [graded[run.key].record.trial.task_spec.split for run in here if run.key in graded]
+    return planned or (stored[0] if stored else "test")
 
 
 def _curve(store: Store, model: str, task: str, method: str, runs: Sequence[Run]) -> Curve | None:
@@ -186,8 +195,3 @@ def _methods(records: Sequence[Record]) -> dict[str, Any]:
         training = trial.training.model_dump(mode="json") if trial.training else None
         told.setdefault(trial.method, {"use": trial.method_use, "config": trial.method_config, "training": training})
     return told
-
-
-def _where(model: str, task: str, benchmark: str) -> str:
-    name = benchmark if benchmark == task else f"{task} ({benchmark})"
-    return f"{model}, {name}" if model else name

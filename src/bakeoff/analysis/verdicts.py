@@ -12,13 +12,14 @@ from bakeoff.analysis.benchmark import Table
 from bakeoff.analysis.result import ALPHA, Cell, Comparison, Verdict
 
 Ranked = Sequence[Cell]  # best first
+UNDECIDED = ("too few seeds", "rests on pooling")  # an untrained model against a method with two seeds
 
 
 def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Verdict:
     """The winner set of a benchmark's headline metric and the sentences that say it."""
     ranked, left_out = _rank(cells, pairs)
     means = {cell.method: cell.mean for cell in ranked if cell.mean is not None}
-    decided = {(p.a, p.b): None if p.verdict == "too few seeds" else p.p_holm for p in pairs}
+    decided = {(p.a, p.b): None if p.verdict in UNDECIDED else p.p_holm for p in pairs}
     members = st.winner_set(means, decided, ALPHA) if len(means) > 1 else []
     winner = next((cell for cell in ranked if members == [cell.method]), None)
     if winner and (winner.status != "done" or (winner.trained and len(winner.per_seed) < 3)):
@@ -39,32 +40,51 @@ def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) ->
         pool_df=table.pool.df if table.pool else 0,
         pool_methods=table.pool.methods if table.pool else 0,
         family=pairs[0].family if pairs else 0,
+        split=table.split,
+        bartlett_p=None if math.isnan(table.bartlett_p) else table.bartlett_p,
+        own_variance=tuple(table.own_variance()),
     )
 
 
 def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell], dict[str, list[str]]]:
     """The cells that may be ranked, best first, and the others by why not.
 
-    Left out: one seed (nothing is known of the method), a collapsed run (a training failure, not a skill), and an
-    untrained model where the best method has two seeds. A ranking takes two cells, one of them trained.
+    Left out: one seed (nothing is known of the method), a run that collapsed or diverged (a training failure, not a
+    skill), and an untrained model where the best method has two seeds. A ranking takes two cells, one of them trained.
     """
     why: dict[str, list[str]] = {}
     ranked: list[Cell] = []
     for cell in _best_first(cells):
         if cell.trained and cell.constant_seeds:
             why.setdefault("one answer to every item in some run", []).append(cell.method)
+        elif cell.diverged_runs:
+            why.setdefault("a run diverged", []).append(cell.method)
         elif cell.trained and len(cell.per_seed) == 1:
             why.setdefault("one seed", []).append(cell.method)
         else:
             ranked.append(cell)
     best = next((cell.method for cell in ranked if cell.trained), None)
-    undecided = {pair.b for pair in pairs if pair.verdict == "too few seeds" and pair.a == best}
-    early = [cell for cell in ranked if cell.method in undecided]
-    if early:
-        why["two seeds are too few to set against an untrained model"] = [cell.method for cell in early]
-    ranked = [cell for cell in ranked if cell not in early]
+    early = {pair.b: pair for pair in pairs if pair.a == best and pair.verdict in UNDECIDED}
+    for pair in early.values():
+        why.setdefault(_too_early(pair), []).append(pair.b)
+    ranked = [cell for cell in ranked if cell.method not in early]
     testable = all(_between(pairs, ranked[0].method, cell.method).p_holm is not None for cell in ranked[1:])
     return (ranked if testable and len(ranked) > 1 and any(cell.trained for cell in ranked) else []), why
+
+
+def _too_early(pair: Comparison) -> str:
+    """Why an untrained model is not ranked beside a method with two seeds."""
+    if pair.verdict == "too few seeds":
+        return "two seeds are too few to set against an untrained model"
+    gap, where = (
+        words.points(abs(pair.difference or 0), pair.percent),
+        "above" if (pair.difference or 0) > 0 else "below",
+    )
+    interval = words.interval(pair.ci_low, pair.ci_high, pair.percent)
+    return (
+        f"two seeds; {pair.a} lies {gap} {where} it, 95{words.THIN}% CI {interval}, which rests on the seed variance "
+        "pooled over methods"
+    )
 
 
 def _say(
@@ -115,19 +135,24 @@ def _one_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison]) -> li
 
 
 def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison], members: Sequence[str]) -> list[str]:
-    best = ranked[0]
-    rest = [cell for cell in ranked if cell.method in members and cell is not best]
-    near = _between(pairs, best.method, rest[0].method)
+    best, tied = ranked[0], _tied(ranked)
+    rest = [cell for cell in ranked if cell.method in members and cell.method not in tied]
+    near = _between(pairs, best.method, rest[0].method if rest else tied[1])
     gap = words.points(abs(near.difference or 0), table.percent)
-    said = [
-        f"No single winner on {table.place}: {best.method} scored highest ({_value(table, best)}), but "
-        f"{words.listed([cell.method for cell in rest])} {'is' if len(rest) == 1 else 'are'} not separable from it.",
-        f"{rest[0].method} is {gap} below it, {_evidence(near, best)}; {_basis(table, ranked)}.",
-    ]
+    others = f"{words.listed([cell.method for cell in rest])} {'is' if len(rest) == 1 else 'are'} not separable from"
+    if len(tied) == 1:
+        top = f"{best.method} scored highest ({_value(table, best)}), but {others} it"
+    else:
+        top = f"{words.listed(tied)} tie at {_value(table, best)}" + (f"; {others} {best.method}" if rest else "")
+    lead = f"{rest[0].method} is {gap} below {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"
+    said = [f"No single winner on {table.place}: {top}.", f"{lead}, {_evidence(near, best)}; {_basis(table, ranked)}."]
     if near.mde is not None:
-        said.append(f"Such a comparison detects {words.points(near.mde, table.percent)} with 80{words.THIN}% power.")
-    untrained = [cell.method for cell in rest if not cell.trained]
-    if untrained and best.trained:
+        said.append(
+            f"Such a comparison detects {words.points(near.mde, table.percent)} with "
+            f"80{words.THIN}% power, before correction for the family."
+        )
+    untrained = [cell.method for cell in ranked if cell.method in members and not cell.trained]
+    if untrained:
         said.append(f"Training is not shown to help: {words.listed(untrained)} is untrained.")
     below = [cell.method for cell in ranked if cell.method not in members]
     if below:
@@ -142,26 +167,32 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
     trained = [cell for cell in have if cell.trained]
     if not trained:
         why = "Nothing was trained"
-    elif any(cell.constant_seeds for cell in trained):
-        why = "No ranking: some runs gave one answer to every item"
     elif all(len(cell.per_seed) == 1 for cell in trained):
         why = "One seed says nothing about the methods"
+    elif any(cell.constant_seeds for cell in trained):
+        why = "No ranking: some runs gave one answer to every item"
+    elif any(cell.diverged_runs for cell in trained):
+        why = "No ranking: some runs diverged"
     elif any(len(cell.per_seed) == 2 for cell in trained):
         why = "No verdict: two seeds are too few to set against an untrained model"
     else:
         why = "No verdict: too few runs and items to compare methods"
     who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
-    headline = f"{why}; {who} {best.method} scored highest on {table.place} ({_value(table, best)})."
+    tied = _tied(have)
+    top = f"{best.method} scored highest" if len(tied) == 1 else f"{words.listed(tied)} tie for the highest score"
+    headline = f"{why}; {who} {top} on {table.place} ({_value(table, best)})."
+    subject = "It" if len(tied) == 1 else best.method
     if pair.only_a is not None and pair.only_b is not None:
         ahead, behind = (pair.only_a, pair.only_b) if pair.a == best.method else (pair.only_b, pair.only_a)
         told = (
-            f"It answered {words.count(ahead, 'item')} that {second.method} missed, and missed {behind} that "
+            f"{subject} answered {words.count(ahead, 'item')} that {second.method} missed, and missed {behind} that "
             f"{second.method} answered (exact McNemar {words.p_equals('p', pair.p)}, "
             f"{words.p_equals('p_holm', pair.p_holm)} in a family of {pair.family})"
         )
     else:
         gap = words.points(abs(pair.difference or 0), table.percent)
-        told = f"It is {gap} above {second.method}, {_evidence(pair, best)}"
+        told = f"{subject} is {gap} above" if len(tied) == 1 else f"{subject} differs by {gap} from"
+        told += f" {second.method}, {_evidence(pair, best)}"
         told += " over items alone" if pair.seed_variance == "none" else ""
     return [headline, f"{told}; n = {words.count(len(table.items), 'item')}."]
 
@@ -169,7 +200,7 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
 def _two_seeds(ranked: Ranked) -> list[str]:
     if not any(cell.trained and len(cell.per_seed) == 2 for cell in ranked):
         return []
-    return ["Two seeds: run-to-run variance is known only from pooling over methods; read it with care."]
+    return ["Two seeds tell little of run-to-run variance, which is pooled over methods where it can be."]
 
 
 def _value(table: Table, cell: Cell) -> str:
@@ -179,7 +210,10 @@ def _value(table: Table, cell: Cell) -> str:
 def _basis(table: Table, ranked: Ranked) -> str:
     """`n = 500 items, k = 3 seeds each, seed SD 1.3`."""
     ks = words.seeds(len(cell.per_seed) for cell in ranked if cell.trained)
-    spread = f", seed SD {words.number(math.sqrt(table.pool.variance), table.percent)}" if table.pool else ""
+    alone = table.pool and table.pool.methods == 1 and table.own_variance()
+    spread = (
+        f", seed SD {words.number(math.sqrt(table.pool.variance), table.percent)}" if table.pool and not alone else ""
+    )
     return f"n = {words.count(len(table.items), 'item')}, {ks}{spread}"
 
 
@@ -196,6 +230,12 @@ def _evidence(pair: Comparison, first: Cell) -> str:
 
 def _best_first(cells: Sequence[Cell]) -> list[Cell]:
     return sorted((cell for cell in cells if cell.mean is not None), key=lambda cell: -(cell.mean or 0))
+
+
+def _tied(ranked: Ranked) -> list[str]:
+    """The methods with the best mean: one, or several that tie."""
+    best = ranked[0].mean or 0
+    return [cell.method for cell in ranked if math.isclose(cell.mean or 0, best, abs_tol=1e-9)]
 
 
 def _between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:

@@ -62,6 +62,17 @@ def count(n: int, noun: str) -> str:
     return f"{n:,}{THIN}{noun}" + ("" if n == 1 else "s")
 
 
+def place(model: str, task: str, benchmark: str, split: str = "test") -> str:
+    """Where scores were taken: `sst2`, `gpt2, sst2 (imdb)`, `sst2, validation split`."""
+    name = benchmark if benchmark == task else f"{task} ({benchmark})"
+    return ", ".join([*([model] if model else []), name, *([f"{split} split"] if split != "test" else [])])
+
+
+def base(method: str) -> str:
+    """A method's name without what is swept: `lora` of `lora[r=8]`."""
+    return method.split("[", 1)[0]
+
+
 def seeds(ks: Iterable[int]) -> str:
     """How many runs: `k = 3 seeds each`, or the range where it differs."""
     known = sorted(set(ks))

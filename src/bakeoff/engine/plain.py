@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bakeoff.errors import TrialError
 from bakeoff.methods.adapters.adapter import SHARED, Adapter, View
-from bakeoff.models.backbone import Backbone, hook_input, hook_output
+from bakeoff.models.backbone import Backbone, dequantized, hook_input, hook_output
 from bakeoff.models.sites import Site, features
 
 Ids = Sequence[int]
@@ -168,14 +168,15 @@ class Plain(Adapter):
     def _mount(self, part: Adapter, core: nn.Module) -> None:
         def told(x: Tensor) -> Tensor:
             assert self._viewing is not None
-            part.seen(self._viewing(*x.shape[:2]))
-            return x.flatten(0, 1)
+            if x.dim() > 2:  # OPT's feed-forward sees rows already laid out as tokens, as another module was told of
+                part.seen(self._viewing(*x.shape[:2]))
+            return x.reshape(-1, x.shape[-1])
 
         def enter(site: str, x: Tensor) -> Tensor:
             return part.enter(site, told(x)).view(x.shape)
 
         def transform(site: str, x: Tensor, y: Tensor) -> Tensor:
-            return part.transform(site, told(x), y.flatten(0, 1)).view(y.shape)
+            return part.transform(site, told(x), y.reshape(-1, y.shape[-1])).view(y.shape)
 
         for site in part.inputs:
             hook_input(core.get_submodule(site), site, enter)
@@ -190,7 +191,7 @@ class Split(nn.Module):
 
     def __init__(self, fused: Any, sites: Sequence[Site]):
         super().__init__()
-        weight = fused.weight.T if sites[0].transposed else fused.weight
+        weight = fused.weight.T if sites[0].transposed else dequantized(fused)
         places = []
         for site in sites:
             rows = features(site).to(fused.weight.device)

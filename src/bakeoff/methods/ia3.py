@@ -37,12 +37,8 @@ class Ia3(Method):
         from bakeoff.models.targets import default
 
         kind = backbone.config.model_type
-        sites = match(
-            backbone.sites,
-            self.target_modules or default(kind, "ia3"),
-            "target_modules",
-            self.layers_to_transform,
-        )
+        wanted = default(kind, "ia3") if self.target_modules is None else self.target_modules
+        sites = match(backbone.sites, wanted, "target_modules", self.layers_to_transform)
         forward = self.feedforward_modules
         if forward is not None:
             chosen = {site.name for site in match(backbone.sites, forward, "feedforward_modules")} if forward else set()

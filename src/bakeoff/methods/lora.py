@@ -48,7 +48,8 @@ class Lora(Method):
         from bakeoff.models.sites import match
         from bakeoff.models.targets import default
 
-        wanted = self.target_modules or default(backbone.config.model_type, "lora")
+        named = self.target_modules
+        wanted = default(backbone.config.model_type, "lora") if named is None else named
         sites = match(backbone.sites, wanted, "target_modules", self.layers_to_transform)
         smallest = min(min(site.in_features, site.out_features) for site in sites)
         if self.r > smallest:

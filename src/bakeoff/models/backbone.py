@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from bakeoff.errors import InputError
 from bakeoff.models.sites import Norm, Site, find_norms, find_sites
-from bakeoff.study.spec import Model
+from bakeoff.study.spec import Model, Quantize
 
 Transform = Callable[[str, Tensor, Tensor], Tensor]  # (site, its input, its output) -> its new output
 Enter = Callable[[str, Tensor], Tensor]  # (site, its input) -> its new input
@@ -72,16 +73,20 @@ class Backbone:
         self.context: int = next(filter(None, limits), 2**31)
 
     @classmethod
-    def load(cls, spec: Model, device: str = "cpu", name: str = "model") -> Backbone:
-        """The model of a study with its weights, on `device`."""
+    def load(cls, spec: Model, device: str = "cpu", name: str = "model", quantize: Quantize | None = None) -> Backbone:
+        """The model of a study with its weights, on `device`; with `quantize` its linear weights are held in 4 bits."""
         path = locate(spec, f"models.{name}.path")
-        how: dict[str, Any] = {"dtype": getattr(torch, spec.dtype), "use_safetensors": True}
         kind = _kind(AutoConfig.from_pretrained(path))
+        how: dict[str, Any] = {"dtype": getattr(torch, spec.dtype), "use_safetensors": True, "device_map": device}
+        if quantize:
+            how["quantization_config"] = _nf4(how["dtype"])
         try:
             model: Any = kind.from_pretrained(path, attn_implementation="sdpa", **how)
         except ValueError:  # an architecture without it: the reference engine serves it
             model = kind.from_pretrained(path, attn_implementation="eager", **how)
-        return cls(model.to(device), _tokenizer(path, f"models.{name}.path"), name)
+        if quantize:
+            _check_nf4(model, f"models.{name}")
+        return cls(model, _tokenizer(path, f"models.{name}.path"), name)
 
     @classmethod
     def skeleton(cls, spec: Model, name: str = "model") -> Backbone:
@@ -134,7 +139,7 @@ class Backbone:
 
     def parameters(self) -> int:
         """How many numbers the base has, tied ones once."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return sum(map(_numbers, self.model.parameters()))
 
     @property
     def windowed(self) -> bool:
@@ -179,6 +184,46 @@ class Backbone:
 
 def _kind(config: Any) -> Any:
     return AutoModelForSeq2SeqLM if getattr(config, "is_encoder_decoder", False) else AutoModelForCausalLM
+
+
+def dequantized(module: Any) -> Tensor:
+    """A linear module's weight as numbers, whether it is held in 4 bits or not."""
+    state = getattr(module.weight, "quant_state", None)
+    if state is None:
+        return module.weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(module.weight.data, state)
+
+
+def _check_nf4(model: nn.Module, where: str) -> None:
+    """InputError where bitsandbytes does not give a weight's numbers back, as with rows of 96 on a CPU (0.50.2)."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    held: list[Any] = [module for module in model.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
+    for module in held:  # this kernel would round to bfloat16, on some CPUs and not on others
+        module.support_avx512bf16_for_cpu = False
+    for shape in sorted({tuple(module.weight.quant_state.shape) for module in held}):
+        probe = torch.linspace(-1, 1, math.prod(shape), device=held[0].weight.device).view(shape)
+        back = dequantize_4bit(*quantize_4bit(probe, blocksize=64, quant_type="nf4", compress_statistics=True))
+        if (back - probe).abs().max() > 0.2:  # half the widest gap of NF4's 16 numbers is 0.152
+            what = f"bitsandbytes holds weights of shape {shape} wrongly on this device"
+            raise InputError(where, what, "leave `quantize:` out for this model")
+
+
+def _numbers(parameter: Any) -> int:
+    """How many numbers a parameter holds: those of 4-bit weights lie two in a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else math.prod(state.shape)
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    """4-bit NormalFloat with double quantisation, computing in `dtype` (Dettmers et al. 2023)."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
 
 
 def hook_output(module: nn.Module, site: str, transform: Transform) -> RemovableHandle:

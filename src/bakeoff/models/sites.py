@@ -111,6 +111,8 @@ def match(
     A list holds PEFT's module names (the whole name or its last parts) and roles; a text is `all-linear`, a role, or
     a regular expression over whole names. InputError at `where` if an entry matches nothing, or two the same module.
     """
+    if not targets:
+        raise InputError(where, "names no module", "name modules, roles or 'all-linear'")
     whole = {name: site for name, site in sites.items() if site.rows is None}
     if targets == "all-linear":
         chosen = set(whole)

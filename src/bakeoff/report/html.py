@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison, Results
@@ -29,7 +29,7 @@ def render(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(inert=lambda text: tables.inert(str(text)), detail=_detail)
+    environment.filters.update(inert=lambda text: tables.inert(str(text)), detail=_detail, name=_name)
     palette = _Palette(results)
     return environment.get_template("page.html.j2").render(
         r=results,
@@ -42,19 +42,26 @@ def render(results: Results) -> str:
         panels=_panels(results, palette),
         notes=_notes(results),
         colour=palette.colour,
+        key=palette.key,
         how=tables.how_it_ran(results),
         configured=_configured(results),
     )
 
 
 class _Palette:
+    """The looks of the methods, the same on the whole page."""
+
     def __init__(self, results: Results):
-        self._order = list(dict.fromkeys(run.method for run in results.trials))
+        order = list(dict.fromkeys(run.method for run in results.trials))
         trained = {run.method for run in results.trials if run.seed is not None}
-        self._untrained = [name for name in self._order if name not in trained]
+        self._looks = svg.looks(order, [name for name in order if name not in trained])
 
     def colour(self, method: str) -> str:
-        return svg.colour(method, self._order, self._untrained)
+        return self._looks[method]
+
+    def key(self, method: str) -> Markup:
+        """The piece of line that stands before a method in a legend."""
+        return svg.key(self._looks[method])
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,13 @@ def _pairs(values: dict[str, Any]) -> str:
         return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False).replace('"', "")
 
     return ", ".join(f"{name} {shown(value)}" for name, value in values.items())
+
+
+def _name(method: str) -> Markup:
+    """A method's name that breaks nowhere but before `[` and after a comma; what is swept is set smaller."""
+    plain, *swept = tables.breakable(method)
+    small = Markup('<wbr><span class="swept">{}</span>')
+    return Markup("").join([escape(plain), *(small.format(piece) for piece in swept)])
 
 
 def _detail(detail: dict[str, Any]) -> Sequence[tuple[str, str]]:

@@ -1,13 +1,13 @@
 """Small inline figures. Places along a figure are percentages, so that a strip fits its column at any width.
 
 Every function returns `Markup` made of numbers and fixed class names; the text in it is escaped. Colours are the page's
-(`--m0` is untrained, `--m1` ... the methods in study order).
+(`--m0` is untrained, `--m1` ... the methods in study order); methods of one colour differ in the dash of their curves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison, Curve
 
-COLOURS = 8
+COLOURS, DASHES = 8, 6
 _MARGIN = 4.0  # percent of the width left free on either side
 
 
@@ -47,12 +47,25 @@ def scale(values: Iterable[float | None], most: int = 5, floor: float | None = N
     return Scale(low, high, tuple(i * step for i in range(first, last + 1)))
 
 
-def colour(method: str, order: Sequence[str], untrained: Iterable[str]) -> str:
-    """The class that colours a method, the same on the whole page: `m0` untrained, `m1` ... `m8` in study order."""
-    if method in set(untrained):
-        return "m0"
-    trained = [name for name in order if name not in set(untrained)]
-    return f"m{trained.index(method) % COLOURS + 1}"
+def looks(order: Sequence[str], untrained: Collection[str]) -> dict[str, str]:
+    """The classes of every method, in study order: `m3 d1`, a colour and a dash pattern.
+
+    Untrained methods are `m0`. A method has the colour of its name without what is swept, so that `lora[r=4]` and
+    `lora[r=8]` are alike; methods of one colour differ in the dash.
+    """
+    bases = list(dict.fromkeys(words.base(name) for name in order if name not in untrained))
+    shades = {name: "m0" if name in untrained else f"m{bases.index(words.base(name)) % COLOURS + 1}" for name in order}
+    return {
+        name: f"{shade} d{sum(shades[other] == shade for other in order[: order.index(name)]) % DASHES}"
+        for name, shade in shades.items()
+    }
+
+
+def key(shade: str) -> Markup:
+    """A short line as a method's curve is drawn."""
+    return Markup(
+        '<svg class="key" width="30" height="10" aria-hidden="true"><path class="curve {}" d="M1 5L29 5"/></svg>'
+    ).format(shade)
 
 
 def axis(on: Scale, percent: bool, sign: bool = False) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,10 +42,9 @@ def sections(results: Results) -> list[Section]:
         place = (verdict.model, verdict.task, verdict.benchmark)
         cells = [c for c in results.cells if (c.model, c.task, c.benchmark) == place]
         metrics = dict.fromkeys(c.metric for c in cells if c.metric != verdict.metric)
-        name = verdict.benchmark if verdict.benchmark == verdict.task else f"{verdict.task} ({verdict.benchmark})"
         found.append(
             Section(
-                title=f"{verdict.model}, {name}" if models > 1 else name,
+                title=words.place(verdict.model if models > 1 else "", verdict.task, verdict.benchmark, verdict.split),
                 anchor=f"benchmark-{i + 1}",
                 verdict=verdict,
                 cells=tuple(c for c in cells if c.metric == verdict.metric),
@@ -61,6 +61,11 @@ def mark(section: Section, cell: Cell) -> str:
     if cell.method == section.verdict.winner:
         return "best"
     return "top" if cell.method in section.verdict.winner_set else ""
+
+
+def breakable(method: str) -> list[str]:
+    """A method's name in the pieces that a line may end between: `lora+prompt`, `[r=8,`, `lora_alpha=16]`."""
+    return re.sub(r"(?=\[)|(?<=,)", "\n", method).split("\n")
 
 
 def runs(cell: Cell) -> str:
@@ -165,12 +170,28 @@ def costs(results: Results) -> list[list[Cell]]:
     return [list(group.values()) for group in groups.values()]
 
 
+def run_variance(verdict: Verdict, percent: bool) -> str:
+    """Whose run-to-run variance a benchmark's intervals hold: `seed SD pooled over 4 methods: 1.3 (8 df)`."""
+    if verdict.bartlett_p is not None and verdict.seed_sd is None:
+        p = words.p_equals("p", verdict.bartlett_p)
+        return f"run variances differ between methods (Bartlett {p}), so each method keeps its own"
+    if verdict.seed_sd is None or (verdict.pool_methods == 1 and verdict.own_variance):
+        return "each method keeps its own run variance" if verdict.own_variance else ""
+    spread = f"{words.number(verdict.seed_sd, percent)} ({verdict.pool_df} df)"
+    told = f"seed SD pooled over {words.count(verdict.pool_methods, 'method')}: {spread}"
+    if not verdict.own_variance:
+        return told
+    keep = "keeps its" if len(verdict.own_variance) == 1 else "keep their"
+    return f"{told}; {words.listed(verdict.own_variance)} {keep} own variance"
+
+
 def intervals_explained(results: Results) -> str:
     """One sentence on what the intervals are, true of these results."""
     scopes = {cell.scope for cell in results.cells if cell.mean is not None}
     both = (
         "A 95\N{NO-BREAK SPACE}% interval of a mean covers what another draw of test items and another set of training "
-        "runs could have given (two-way variance, run-to-run variance pooled over the trained methods of a task)"
+        "runs could have given (two-way variance; run-to-run variance is pooled over a benchmark's trained methods, "
+        "but a method at the ceiling or floor or with a collapsed run keeps its own, and all do where theirs differ)"
     )
     one = "covers another draw of test items only, for this very checkpoint"
     if scopes == {"runs and items"}:

@@ -1,8 +1,11 @@
-"""Results for a terminal: a table per benchmark and its verdict, in 100 columns."""
+"""Results for a terminal: a table per benchmark and its verdict, in 80 columns or what there are."""
 
 from __future__ import annotations
 
-from rich.console import Group
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -12,12 +15,21 @@ from bakeoff.analysis.result import Cell, Results
 from bakeoff.report import tables
 from bakeoff.report.tables import Section
 
+# How a table gives way to a narrow console, step by step: columns left out, and lines that a swept name may take.
+STEPS: tuple[tuple[Collection[str], int], ...] = (
+    ((), 1),
+    (("train time",), 1),
+    (("train time",), 2),
+    (("train time", "seed SD"), 2),
+    (("train time", "seed SD"), 9),
+)
+
 
 def table(results: Results) -> Group:
     """What `bakeoff run` and `bakeoff report` print: tables, verdict sentences, then what to doubt."""
-    parts: list[Table | Text | Padding] = []
+    parts: list[RenderableType] = []
     for section in tables.sections(results):
-        parts.append(_table(section))
+        parts.append(_Scores(section))
         parts.append(Padding(Text(tables.inert(section.verdict.sentence)), (0, 0, 1, 0)))
     parts.append(Text(tables.intervals_explained(results), style="dim"))
     for doubt in results.doubts:
@@ -27,35 +39,59 @@ def table(results: Results) -> Group:
     return Group(*parts)
 
 
-def _table(section: Section) -> Table:
+@dataclass(frozen=True)
+class _Scores:
+    """A benchmark's table at the console's width."""
+
+    section: Section
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        drawn = [_grid(self.section, *step) for step in STEPS]
+        wide = options.update(width=1000)
+        fitting = (one for one in drawn if console.measure(one, options=wide).maximum <= options.max_width)
+        yield next(fitting, drawn[-1])
+
+
+def _grid(section: Section, without: Collection[str], lines: int) -> Table:
+    """The table without some columns, and without those that are empty; a name takes at most `lines`."""
     unit = " %" if section.percent else ""
     title = f"{section.title}: {section.verdict.metric}{unit}, n = {section.verdict.n_items:,}"
     grid = Table(
         title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
-    grid.add_column("method", overflow="fold", min_width=12)
-    for name in ("mean", "95 % interval", "seed SD", "k", "trainable", "train time"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("", no_wrap=True)
-    for cell in section.cells:
-        grid.add_row(*(Text(text, style=style) for text, style in _row(section, cell)))
+    rows = [_row(section, cell, lines) for cell in section.cells]
+    names = [name for name in rows[0] if name not in without and any(row[name].plain for row in rows)]
+    for name in names:
+        if name == "method":
+            grid.add_column(name, overflow="fold", min_width=12)
+        else:
+            grid.add_column(name.strip(), justify="left" if name == " " else "right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*(row[name] for name in names))
     return grid
 
 
-def _row(section: Section, cell: Cell) -> list[tuple[str, str]]:
+def _row(section: Section, cell: Cell, lines: int) -> dict[str, Text]:
     mark = tables.mark(section, cell)
     style = "bold green" if mark == "best" else "green" if mark == "top" else ""
     note = mark
     if cell.status != "done":
         note = cell.status if not note else f"{note}, {cell.status}"
     one = "\N{DAGGER}" if cell.scope == "this checkpoint only" and cell.mean is not None else ""
-    return [
-        (cell.method, style),
-        (words.number(cell.mean, cell.percent), style),
-        (words.interval(cell.ci_low, cell.ci_high, cell.percent) + one if cell.mean is not None else "", ""),
-        (words.number(cell.seed_sd, cell.percent) if cell.seed_sd is not None else "", ""),
-        (tables.runs(cell) if cell.trained else "-", ""),
-        (tables.whole(cell.trainable_params), ""),
-        (tables.duration(cell.train_seconds) if cell.trained else "-", ""),
-        (note, style if cell.status == "done" else "yellow"),
-    ]
+    interval = words.interval(cell.ci_low, cell.ci_high, cell.percent) + one if cell.mean is not None else ""
+    return {
+        "method": Text(_broken(cell.method, lines), style=style),
+        " ": Text(note, style=style if cell.status == "done" else "yellow"),
+        "mean": Text(words.number(cell.mean, cell.percent), style=style),
+        "95 % interval": Text(interval),
+        "seed SD": Text(words.number(cell.seed_sd, cell.percent) if cell.seed_sd is not None else ""),
+        "k": Text(tables.runs(cell) if cell.trained else "-"),
+        "trainable": Text(tables.whole(cell.trainable_params)),
+        "train time": Text(tables.duration(cell.train_seconds) if cell.trained else "-"),
+    }
+
+
+def _broken(method: str, lines: int) -> str:
+    pieces = tables.breakable(method)
+    last = "".join(pieces[lines - 1 :])
+    return "\n ".join([*pieces[: lines - 1], *([last] if last else [])])

@@ -17,7 +17,7 @@ from bakeoff.store.store import Store
 CSV_COLUMNS = (
     "model", "task", "benchmark", "method", "metric", "mean", "ci_low", "ci_high", "scope", "seed_sd", "per_seed",
     "seeds", "n_items", "trainable_params", "total_params", "trainable_percent", "adapter_bytes", "train_seconds",
-    "tokens_per_second", "peak_bytes", "status",
+    "tokens_per_second", "peak_bytes", "status", "split",
 )  # fmt: skip
 
 

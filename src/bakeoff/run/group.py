@@ -31,7 +31,7 @@ from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
 from bakeoff.store.record import Benchmark, Cost, Provenance, Record, Sample
 from bakeoff.store.store import Store
-from bakeoff.study.spec import Trial
+from bakeoff.study.spec import Quantize, Trial
 from bakeoff.tasks.task import Completion
 
 
@@ -45,13 +45,16 @@ class Workplace:
     executor: str
     progress: Progress
     _backbone: Backbone | None = None
+    _held: tuple[str, Quantize | None] | None = None
     _doubt: str = ""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
 
-    def backbone(self, name: str) -> Backbone:
-        """The model with its weights; one is held at a time."""
-        if self._backbone is None or self._backbone.name != name:
-            self._backbone = Backbone.load(self.plan.study.models[name], self.plan.device, name)
+    def backbone(self, name: str, quantize: Quantize | None) -> Backbone:
+        """The model with its weights, quantized or not; one is held at a time."""
+        if self._backbone is None or self._held != (name, quantize):
+            self._backbone = None
+            self._backbone = Backbone.load(self.plan.study.models[name], self.plan.device, name, quantize)
+            self._held = (name, quantize)
             self._doubt = prove.doubt(self._backbone)
             if self._doubt and self.engine == "auto":
                 self.progress.note(f"{name}: {self._doubt}, so the reference engine serves it")
@@ -117,7 +120,7 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
 
 
 def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list[Record]:
-    backbone = place.backbone(trials[0].model)
+    backbone = place.backbone(trials[0].model, trials[0].quantize)
     methods = [method_of(trial) for trial in trials]
     about.engine = place.engine_for(backbone, methods[0])
     place.progress.group(trials, about.engine)
@@ -249,6 +252,7 @@ def _stored(
         status="diverged" if learner and learner.diverged else "done",
         reason=learner.diverged if learner else "",
         benchmarks=out.benchmarks,
+        counts={"training_prompts_cut": sum(item.cut > 0 for item in learner.examples)} if learner else {},
         trainable_params=trainable,
         total_params=backbone.parameters() + added,
         cost=Cost(
@@ -297,8 +301,16 @@ class _About:
 
     def failed(self, trial: Trial, error: Exception) -> Record:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, BakeoffError) else str(error)
+        plan = self.place.plan
+        declared = plan.parameters[trial.model, trial.method]
         return Record(
-            key=trial.key(), trial=trial, status="failed", reason=reason.split("\n")[0], provenance=self.provenance
+            key=trial.key(),
+            trial=trial,
+            status="failed",
+            reason=reason.split("\n")[0],
+            trainable_params=declared,
+            total_params=plan.backbones[trial.model].parameters() + (0 if method_of(trial).solo else declared),
+            provenance=self.provenance,
         )
 
 

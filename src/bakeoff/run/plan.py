@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -17,7 +18,7 @@ from bakeoff.methods.method import Method, build
 from bakeoff.models.backbone import Backbone, weights_hash
 from bakeoff.study import registry
 from bakeoff.study.expand import expand
-from bakeoff.study.spec import Study, Trial, canonical
+from bakeoff.study.spec import MethodSpec, Study, Trial, canonical
 from bakeoff.tasks.task import Splits, Task, splits
 
 SMALL_MODEL = 16_000_000  # parameters; above it one lane fills a CPU (measured: docs/design.md)
@@ -44,13 +45,21 @@ class Plan:
             {"key": t.key(), "model": t.model, "task": t.task, "method": t.method, "seed": t.seed} for t in self.trials
         ]
         tasks = {
-            name: {"kind": task.kind, "metrics": list(task.metrics), "benchmarks": list(self.examples[name].benchmarks)}
+            name: {
+                "kind": task.kind,
+                "metrics": list(task.metrics),
+                "benchmarks": list(self.examples[name].benchmarks),
+                "split": self.study.tasks[name].split,
+            }
             for name, task in self.tasks.items()
         }
         notes = {
             "models": {name: model.path for name, model in self.study.models.items()},
-            "methods": {name: _told(spec.use, spec.config) for name, spec in self.study.methods.items()},
-            "tasks": {name: _amounts(task, self.examples[name]) for name, task in self.tasks.items()},
+            "methods": {name: _told(spec) for name, spec in self.study.methods.items()},
+            "tasks": {
+                name: _amounts(task, self.examples[name], self.study.tasks[name].split)
+                for name, task in self.tasks.items()
+            },
             "training": {
                 name: spec.training.model_dump(mode="json")
                 for name, spec in self.study.methods.items()
@@ -100,6 +109,18 @@ def check_engine(plan: Plan, engine: str) -> None:
         )
 
 
+def same_trials(plan: Plan, earlier: Mapping[str, Any]) -> bool:
+    """Whether the groups of an earlier plan.json hold the plan's trials, each once and no others."""
+    return sorted(key for group in earlier["groups"] for key in group) == sorted(trial.key() for trial in plan.trials)
+
+
+def in_groups(plan: Plan, earlier: Mapping[str, Any]) -> Plan:
+    """The plan in the groups of an earlier plan.json of the same trials, so that a group runs again as it was."""
+    trials = {trial.key(): trial for trial in plan.trials}
+    groups = tuple(tuple(trials[key] for key in group) for group in earlier["groups"])
+    return replace(plan, groups=groups, group_size=earlier["group_size"])
+
+
 def method_of(trial: Trial) -> Method:
     """The trial's method with its hyperparameters."""
     return build(trial.method_use, trial.method_config)
@@ -117,6 +138,8 @@ def context_for(backbone: Backbone, virtual_tokens: int) -> int:
 def _count(study: Study, backbone: Backbone, name: str) -> int:
     spec = study.methods[name]
     method = build(spec.use, spec.config)
+    if spec.quantize:
+        _quantizable(method, f"methods.{name}.quantize")
     try:
         count = method.parameters(backbone)
     except InputError as error:
@@ -129,6 +152,15 @@ def _count(study: Study, backbone: Backbone, name: str) -> int:
             "give at most half of it",
         )
     return count
+
+
+def _quantizable(method: Method, where: str) -> None:
+    """InputError where the base cannot be quantized for this method, or not on this machine."""
+    if method.solo:
+        what = f"{method.use} trains the base's own weights, and weights held in 4 bits cannot be trained"
+        raise InputError(where, what, "use lora on a quantized base (QLoRA), or leave `quantize:` out")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(where, "needs the bitsandbytes library", 'pip install "bakeoff[quant]"')
 
 
 def _distinct(trials: Iterable[Trial]) -> None:
@@ -160,7 +192,9 @@ def _grouped(trials: Iterable[Trial], examples: dict[str, Splits], size: int) ->
             else 0
         )
         bf16 = bool(trial.training and trial.training.bf16)
-        return canonical([trial.model, trial.task, trial.method_use, trial.method_config, steps, batch, bf16])
+        return canonical(
+            [trial.model, trial.task, trial.quantize, trial.method_use, trial.method_config, steps, batch, bf16]
+        )
 
     for _, members in groupby(trials, key=alike):
         group = list(members)
@@ -173,14 +207,18 @@ def _kind(use: str) -> type[Method]:
     return registry.find("methods", use, use)
 
 
-def _told(use: str, config: dict[str, Any]) -> str:
+def _told(spec: MethodSpec) -> str:
     """A method's hyperparameters for people: `lora: r 8, lora_alpha 16, ...`, or its parts."""
+    use, config = spec.use + (f" on a base in {spec.quantize}" if spec.quantize else ""), spec.config
     if "parts" in config:
         return f"{use}: " + " + ".join(part["name"] for part in config["parts"])
     shown = ", ".join(f"{key} {value}" for key, value in config.items() if value is not None)
     return f"{use}: {shown}" if shown else use
 
 
-def _amounts(task: Task, found: Splits) -> str:
-    tested = ", ".join(f"{len(rows)} of {name}" for name, rows in found.benchmarks.items())
-    return f"{task.summary} Trained on {len(found.train)}, tested on {tested}.".strip()
+def _amounts(task: Task, found: Splits, split: str) -> str:
+    if split == "validation":
+        tested = f"judged on {sum(len(rows) for rows in found.benchmarks.values())} held-out training examples"
+    else:
+        tested = "tested on " + ", ".join(f"{len(rows)} of {name}" for name, rows in found.benchmarks.items())
+    return f"{task.summary} Trained on {len(found.train)}, {tested}.".strip()

@@ -23,12 +23,26 @@ EXECUTORS = ("inline",)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: the store, how many trials it ran, how many were there before, and those that failed."""
+    """What a run came to: the store, how many trials it ran, how many were there before, and those without a result.
+
+    `failed` holds the records of failed and of diverged trials.
+    """
 
     store: Store
     ran: int
     kept: int
     failed: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that can begin: everything is checked and nothing is written. `note` is what the user should know first."""
+
+    plan: Plan
+    store: Store
+    engine: str
+    executor: str
+    note: str = ""
 
 
 def run(
@@ -38,36 +52,65 @@ def run(
     engine: str = "auto",
     executor: str = "inline",
     group_size: int | None = None,
-    plan: Plan | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Run every trial of the study that is not stored yet, and write the report. Run again = resume.
 
     `out` defaults to `runs/<study>`. A group with a trial missing runs again as the group it was, so that its numbers
-    are those of an undisturbed run; failed trials are tried again. InputError before anything is written.
+    are those of an undisturbed run; failed trials are tried again, diverged ones are not: they would diverge again.
+    InputError before anything is written.
     """
+    return execute(prepare(study, out, engine=engine, executor=executor, group_size=group_size), progress)
+
+
+def prepare(
+    study: Study,
+    out: str | Path | None = None,
+    *,
+    engine: str = "auto",
+    executor: str = "inline",
+    group_size: int | None = None,
+) -> Job:
+    """All that comes before the first write: the options, the directory, the plan. InputError says what is wrong."""
     for name, value, accepted in (("--engine", engine, ENGINES), ("--executor", executor, EXECUTORS)):
         if value not in accepted:
             raise InputError(name, f"unknown '{value}'", suggest(value, accepted))
     if group_size is not None and group_size < 1:
         raise InputError("--group-size", f"{group_size} is not 1 or more")
-    plan = plan or planning.make(study, group_size)
+    if out == "":
+        raise InputError("--out", "is empty", "name a directory")
+    store = Store(Path("runs") / study.study if out is None else out)
+    earlier = store.earlier(study.study)
+    plan = planning.make(study, group_size)
     planning.check_engine(plan, engine)
-    store = Store(out or Path("runs") / study.study)
-    if store.directory.exists() and not store.directory.is_dir():
-        raise InputError(str(store.directory), "is a file, not a directory", "give another --out")
-    progress = progress or Progress()
+    note = ""
+    if earlier and planning.same_trials(plan, earlier):
+        plan = planning.in_groups(plan, earlier)
+        if group_size not in (None, plan.group_size):
+            note = (
+                f"--group-size {group_size} is not used: {store.directory} goes on in its groups of up to "
+                f"{plan.group_size}, for the same numbers; another --out starts with new groups"
+            )
+    return Job(plan, store, engine, executor, note)
+
+
+def execute(job: Job, progress: Progress | None = None) -> Outcome:
+    """Carry a prepared run out, and write its report."""
+    plan, store, progress = job.plan, job.store, progress or Progress()
     with store.lock():
-        store.write("study.yaml", dump(study))
-        store.write("plan.json", plan.as_json())
+        store.clear_staging()
+        store.write("plan.json", plan.as_json())  # first: a directory with a plan is a study's, and can be resumed
+        store.write("study.yaml", dump(plan.study))
+        if job.note:
+            progress.note(job.note)
         missing = {trial.key() for trial in plan.trials if not _finished(store, trial.key())}
         groups = [(n, group) for n, group in enumerate(plan.groups) if any(t.key() in missing for t in group)]
         progress.start(len(plan.trials), len(plan.trials) - len(missing))
-        submit = importlib.import_module(f"bakeoff.run.executors.{executor}").submit
-        submit(Workplace(plan, store, engine, executor, progress), groups)
+        submit = importlib.import_module(f"bakeoff.run.executors.{job.executor}").submit
+        submit(Workplace(plan, store, job.engine, job.executor, progress), groups)
         write(store)
     records = [store.record(trial.key()) for trial in plan.trials]
-    failed = tuple(record for record in records if record.status == "failed")
+    failed = tuple(record for record in records if record.status != "done")
     return Outcome(store, len(missing), len(plan.trials) - len(missing), failed)
 
 

@@ -68,7 +68,10 @@ class Provenance(Frozen):
 
 
 class Record(Frozen):
-    """The trial's result, written last and once; a trial directory that holds one is complete."""
+    """The trial's result, written last and once; a trial directory that holds one is complete.
+
+    `counts` holds what was counted in training, such as `training_prompts_cut`, beside each benchmark's own.
+    """
 
     schema_version: Literal[1] = 1
     key: str
@@ -76,6 +79,7 @@ class Record(Frozen):
     status: Status
     reason: str = ""
     benchmarks: dict[str, Benchmark] = {}
+    counts: dict[str, int] = {}
     trainable_params: int = 0
     total_params: int = 0
     cost: Cost = Cost()

@@ -7,14 +7,18 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+import bakeoff
 from bakeoff.errors import BakeoffError, InputError
 from bakeoff.store.record import CurveRow, Record, Sample
 from bakeoff.study.spec import Trial
+
+M = TypeVar("M", bound=BaseModel)
+_OWN = ("study.yaml", "results.json", "results.csv", "report.html", "report.md", "staging")  # what a run overwrites
 
 
 class Store:
@@ -43,15 +47,39 @@ class Store:
 
     def lock(self) -> FileLock:
         """A held lock on the study, released with its context or the process; InputError where another holds it."""
-        self.directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.directory / ".lock")
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise InputError(
                 str(self.directory), "another process is running this study", "wait for it, or give another --out"
             ) from None
+        except OSError as error:
+            raise _no_place(self.directory, f"cannot be written to ({error.strerror})") from None
         return lock
+
+    def earlier(self, study: str) -> dict[str, Any] | None:
+        """The plan of an earlier run of this study, None before its first.
+
+        InputError where the directory can be no place for the study's results: it cannot be made, it holds another
+        study's, or files of such names that no run wrote. Nothing is written.
+        """
+        path = self.directory.absolute()
+        there = next(place for place in (path, *path.parents) if os.path.exists(place))
+        if not there.is_dir():
+            raise _no_place(there, "is a file, not a directory")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise _no_place(there, "cannot be written to")
+        if not (self.directory / "plan.json").exists():
+            for name in _OWN:
+                if (self.directory / name).exists():
+                    raise _no_place(self.directory, f"holds a {name} that is no run's (plan.json is absent)")
+            return None
+        plan = self.plan()
+        if plan["study"] != study:
+            raise _no_place(self.directory, f"holds the study '{plan['study']}', not '{study}'")
+        return plan
 
     # --- what is there ---
 
@@ -60,22 +88,30 @@ class Store:
         return (self.trials / key / "record.json").is_file()
 
     def record(self, key: str) -> Record:
-        """The trial's record; BakeoffError naming the file where it cannot be read."""
+        """The trial's record; BakeoffError naming the file where the trial's directory is damaged."""
         path = self.trials / key / "record.json"
-        try:
-            return Record.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise BakeoffError(
-                f"{path}: not a readable record ({_first_line(error)}); remove {path.parent} and run again"
-            ) from error
+        record = _parsed(Record, path, str(path), _again(path.parent))
+        if record.key != key:
+            raise BakeoffError(f"{path}: is the record of another trial ({record.key}); {_again(path.parent)}")
+        for name in ("samples.jsonl", "curve.jsonl"):
+            if not (path.parent / name).is_file():
+                raise BakeoffError(f"{path.parent / name}: absent, though the trial is stored; {_again(path.parent)}")
+        return record
 
     def samples(self, key: str) -> list[Sample]:
-        """Every graded completion of the trial, in the order it was graded."""
-        return [Sample.model_validate_json(line) for line in _lines(self.trials / key / "samples.jsonl")]
+        """Every graded completion of the trial, in the order it was graded; none may be missing."""
+        path = self.trials / key / "samples.jsonl"
+        samples = _rows(Sample, path)
+        for name, told in self.record(key).benchmarks.items():
+            found = len({sample.id for sample in samples if sample.benchmark == name})
+            if found != told.n_items:
+                what = f"holds {found} items of {name}, and the record says {told.n_items}"
+                raise BakeoffError(f"{path}: {what}; {_again(path.parent)}")
+        return samples
 
     def curve(self, key: str) -> list[CurveRow]:
         """The trial's training curve, a row per optimiser step; empty where nothing was trained."""
-        return [CurveRow.model_validate_json(line) for line in _lines(self.trials / key / "curve.jsonl")]
+        return _rows(CurveRow, self.trials / key / "curve.jsonl")
 
     def adapter(self, key: str) -> Path:
         """The directory of the trained adapter in PEFT's format."""
@@ -83,9 +119,18 @@ class Store:
 
     def plan(self) -> dict[str, Any]:
         """plan.json: the trials (key, model, task, method, seed) and the groups they run in."""
-        return json.loads((self.directory / "plan.json").read_text())
+        path = self.directory / "plan.json"
+        mend = (
+            "restore it, or move trials/ into a new directory and run the study with that --out: what is done is kept"
+        )
+        _parsed(_Plan, path, str(path), mend)
+        return json.loads(path.read_bytes())
 
     # --- writing ---
+
+    def clear_staging(self) -> None:
+        """Drop what a run that died left half written; only while the lock is held."""
+        shutil.rmtree(self._staging, ignore_errors=True)
 
     def stage(self, key: str) -> Path:
         """An empty directory in which a trial's files (the adapter first) are prepared before `commit`."""
@@ -115,16 +160,78 @@ class Store:
 
     def write(self, name: str, text: str) -> Path:
         """Write one of the study's own files (`study.yaml`, `plan.json`, `report.html`, ...), whole or not at all."""
-        self.directory.mkdir(parents=True, exist_ok=True)
         path, partial = self.directory / name, self.directory / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        _sync(partial)
-        partial.replace(path)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            partial.write_text(text, encoding="utf-8")
+            _sync(partial)
+            partial.replace(path)
+        except OSError as error:
+            raise BakeoffError(f"{path}: cannot be written ({error.strerror})") from None
         return path
 
 
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").split("\n") if line] if path.is_file() else []
+def _no_place(path: Path, what: str) -> InputError:
+    return InputError("--out", f"{path} {what}", "give another directory")
+
+
+class _Row(BaseModel):
+    """A trial as plan.json lists it."""
+
+    key: str
+    model: str
+    task: str
+    method: str
+    seed: int | None
+
+
+class _Plan(BaseModel):
+    """What readers of plan.json rely on; it may hold more."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    study: str
+    tasks: dict[str, dict[str, Any]]
+    trials: list[_Row]
+    groups: list[list[str]]
+    group_size: int
+    notes: dict[str, Any] = {}
+
+
+def _rows(kind: type[M], path: Path) -> list[M]:
+    """The rows of a file with one JSON object a line."""
+    lines = _bytes(path, _again(path.parent)).split(b"\n")
+    return [
+        _parsed(kind, line, f"{path}, line {number}", _again(path.parent))
+        for number, line in enumerate(lines, start=1)
+        if line
+    ]
+
+
+def _parsed(kind: type[M], source: Path | bytes, where: str, mend: str) -> M:
+    """JSON (of a file, or itself) as a `kind`; BakeoffError says where it is damaged and what to do."""
+    data = _bytes(source, mend) if isinstance(source, Path) else source
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+    for name in ("schema", "schema_version"):
+        if first["loc"] == (name,) and first["type"] == "literal_error":
+            what = f"has schema version {first['input']!r}, and this Bakeoff ({bakeoff.__version__}) reads 1"
+            raise BakeoffError(f"{where}: {what}; use the Bakeoff that wrote it")
+    place = ".".join(str(part) for part in first["loc"])
+    raise BakeoffError(f"{where}: damaged ({place + ': ' if place else ''}{first['msg']}); {mend}")
+
+
+def _bytes(path: Path, mend: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BakeoffError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+
+
+def _again(trial: Path) -> str:
+    """What to do about a damaged trial: nothing is thrown away, and the others stay."""
+    return f"restore it, or move {trial} out of trials/ and run the study again, which repeats this trial"
 
 
 def _jsonl(rows: Iterable[str]) -> str:
@@ -137,7 +244,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]

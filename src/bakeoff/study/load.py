@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bakeoff.errors import InputError, suggest
 from bakeoff.study import registry
 from bakeoff.study.spec import MethodSpec, Model, Study, TaskSpec, Training
 
 _KEYS = ("study", "models", "tasks", "methods", "training", "seeds", "data", "plugins")
+_ROW_KEYS = ("use", "training", "quantize")  # keys of a method's entry that are no hyperparameters
 _REQUIRED = ("study", "models", "tasks", "methods")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no file or path can hold
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -40,10 +43,11 @@ def load(study: str | Path, settings: Sequence[str] = (), limit: int | None = No
     raw = _read(path)
     for setting in settings:
         _set(raw, setting)
+    _plain(raw, "")
     _check_keys(raw, path)
     _absolute(raw, path.parent)
     _with_adapter_configs(raw, path.parent)
-    for i, plugin in enumerate(raw.get("plugins") or []):
+    for i, plugin in enumerate(raw["plugins"]):
         registry.load_plugin(Path(plugin), f"plugins.{i}")
     if limit is not None:
         raw["tasks"] = [_limited(entry, limit) for entry in raw["tasks"]]
@@ -82,11 +86,12 @@ def _find(name: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        raise InputError(str(path), " ".join(str(error).split())) from None
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(str(path), f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read ({error.strerror})") from None
+    data = _yaml(text, str(path))
     if data is None:
         raise InputError(str(path), "is empty", "`bakeoff list studies` names examples")
     if not isinstance(data, dict):
@@ -94,9 +99,21 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
+def _yaml(text: str, where: str) -> Any:
+    """The data in a YAML text; InputError with the line of what is no YAML, or of a key that is there twice."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = " ".join(str(error.problem).split()).split(" with value ")[0]  # of a key that is there twice
+        raise InputError(where + line, problem) from None
+    except (YAMLError, ValueError, KeyError, RecursionError) as error:  # the last three: tags, dates, deep nesting
+        raise InputError(where, f"cannot be read as YAML ({' '.join(str(error).split())})") from None
+
+
 def _set(raw: dict[str, Any], setting: str) -> None:
     key, equals, value = setting.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         raise InputError(f"--set {setting}", "expected key=value", "such as training.max_steps=20")
     *parents, last = key.split(".")
     place: Any = raw
@@ -104,10 +121,22 @@ def _set(raw: dict[str, Any], setting: str) -> None:
         place = place.setdefault(parent, {}) if isinstance(place, dict) else place
         if not isinstance(place, dict):
             raise InputError(f"--set {setting}", f"'{parent}' is no mapping", "dotted keys go through mappings only")
-    try:
-        place[last] = YAML(typ="safe", pure=True).load(value)
-    except YAMLError as error:
-        raise InputError(f"--set {setting}", " ".join(str(error).split())) from None
+    place[last] = _yaml(value, f"--set {setting}")
+
+
+def _plain(value: Any, where: str, above: tuple[int, ...] = ()) -> None:
+    """InputError at the place of what no study holds: a key such as `7:`, a date, bytes, a list inside itself."""
+    if type(value) in (dict, list):
+        if id(value) in above:
+            raise InputError(where, "holds itself")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict) and not isinstance(key, str):
+                raise InputError(where or "study file", f"the key {key!r} is no text", "put it in quotes")
+            _plain(item, f"{where}.{key}" if where else str(key), (*above, id(value)))
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise InputError(where, f"is a {type(value).__name__}, no text and no number", "put it in quotes")
+    elif isinstance(value, str) and _NO_TEXT.search(value):
+        raise InputError(where, f"{value!r} holds a character that is no text")
 
 
 def _check_keys(raw: Mapping[str, Any], path: Path) -> None:
@@ -140,10 +169,13 @@ def _absolute(raw: dict[str, Any], base: Path) -> None:
         return str(local) if local.exists() or path.startswith((".", "~", "/")) else path
 
     raw["models"] = {
-        name: {**model, "path": fix(model.get("path"))} if isinstance(model, dict) else model
+        name: {**model, "path": fix(model["path"])} if isinstance(model, dict) and "path" in model else model
         for name, model in raw["models"].items()
     }
     raw["plugins"] = [fix(plugin) for plugin in raw.get("plugins") or []]
+    for i, plugin in enumerate(raw["plugins"]):
+        if not isinstance(plugin, str):
+            raise InputError(f"plugins.{i}", f"expected a Python file's path, got {plugin!r}")
     raw["data"] = {hub: fix(path) for hub, path in (raw.get("data") or {}).items()}
     for hub, path in raw["data"].items():
         if not isinstance(path, str) or not Path(path).exists():
@@ -175,8 +207,8 @@ def _limited(entry: Any, limit: int) -> Any:
     entry = {"use": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict):
         return entry
-    cut = {key: min(limit, entry.get(key) or limit) for key in ("train_limit", "test_limit")}
-    return {**entry, **cut}
+    own = {key: limit if entry.get(key) is None else entry[key] for key in ("train_limit", "test_limit")}
+    return {**entry, **{key: min(limit, value) if isinstance(value, int) else value for key, value in own.items()}}
 
 
 # --- checking ---
@@ -185,7 +217,9 @@ def _limited(entry: Any, limit: int) -> Any:
 def _checked(raw: dict[str, Any]) -> Study:
     models = {str(name): validated(Model, spec, f"models.{name}") for name, spec in raw["models"].items()}
     tasks = dict(_tasks(raw["tasks"]))
+    _check_data(raw["data"], tasks)
     shared = raw.get("training") or {}
+    _check_training(shared, "training")
     methods = dict(_methods(raw["methods"], shared))
     resolved = {
         "study": raw["study"],
@@ -216,16 +250,29 @@ def _tasks(entries: Iterable[Any]) -> Iterator[tuple[str, TaskSpec]]:
         yield name, validated(TaskSpec, spec, f"tasks.{name}")
 
 
+def _check_data(data: Mapping[str, str], tasks: Mapping[str, TaskSpec]) -> None:
+    read = [hub for spec in tasks.values() for hub in registry.find("tasks", spec.use, spec.use).hub_ids]
+    for hub in data:
+        if hub not in read:
+            raise InputError(f"data.{hub}", "no task of this study reads it", suggest(hub, read))
+
+
+def _check_training(values: Mapping[str, Any], where: str) -> None:
+    """InputError at the place where they stand for training values, swept or not, that cannot be used."""
+    for _, point in _swept(values, where):
+        validated(Training, point, where)
+
+
 def _methods(entries: Mapping[str, Any], shared: Mapping[str, Any]) -> Iterator[tuple[str, MethodSpec]]:
     found: dict[str, str] = {}
     for name in entries:
         for suffix, config, training in _variants(str(name), entries, shared):
             use = entries[name]["use"]
             row = f"{name}[{suffix}]" if suffix else str(name)
-            spec = MethodSpec(
-                use=use, config=config, training=validated(Training, training, f"methods.{name}.training")
-            )
-            same = json.dumps([use, _unnamed(config), spec.training.model_dump()], sort_keys=True)
+            spec = {"use": use, "config": config, "quantize": entries[name].get("quantize")}
+            spec |= {"training": validated(Training, training, f"methods.{name}.training").model_dump()}
+            spec = validated(MethodSpec, spec, f"methods.{name}")
+            same = json.dumps([use, _unnamed(config), spec.quantize, spec.training.model_dump()], sort_keys=True)
             if same in found:
                 raise InputError(f"methods.{row}", f"is the same as '{found[same]}'", "drop one of them")
             found[same] = row
@@ -238,10 +285,13 @@ def _variants(name: str, entries: Mapping[str, Any], shared: Mapping[str, Any]) 
     if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
         raise InputError(where, f"expected a mapping with `use:`, got {entry!r}")
     kind = registry.find("methods", entry["use"], where)
-    own = {key: value for key, value in entry.items() if key not in ("use", "training")}
-    override = entry.get("training") or {}
+    own = {key: value for key, value in entry.items() if key not in _ROW_KEYS}
+    override = {} if entry.get("training") is None else entry["training"]
     if not isinstance(override, dict):
         raise InputError(f"{where}.training", f"expected a mapping, got {override!r}")
+    if "training" in entry and not kind.trains:
+        raise InputError(f"{where}.training", f"'{entry['use']}' trains nothing", "drop it")
+    _check_training(override, f"{where}.training")
     training = {**shared, **override} if kind.trains else {}
     named_parts = own.pop("parts", None)
     for parts_suffix, parts in _part_variants(named_parts, where, entries):
@@ -265,13 +315,18 @@ def _part_variants(parts: Any, where: str, entries: Mapping[str, Any]) -> Iterat
                 f"unknown method '{part}'",
                 suggest(part, [n for n in entries if f"methods.{n}" != where]),
             )
-        if f"methods.{part}" == where:
-            raise InputError(f"{where}.parts", "a method cannot be a part of itself")
+        if isinstance(entries[part], dict) and "parts" in entries[part]:
+            raise InputError(f"{where}.parts", f"'{part}' has parts itself and cannot be one")
+        if parts.count(part) > 1:
+            raise InputError(f"{where}.parts", f"'{part}' is there twice", "name each part once")
     variants = []
     plain = {
         n: {k: v for k, v in e.items() if k != "training"} if isinstance(e, dict) else e for n, e in entries.items()
     }
     for part in parts:
+        if entries[part].get("quantize"):
+            what = f"the part '{part}' asks for a quantized base, which all parts share"
+            raise InputError(f"{where}.parts", what, f"put `quantize:` on '{where.removeprefix('methods.')}' itself")
         distinct = {
             json.dumps(config, sort_keys=True): (suffix, config) for suffix, config, _ in _variants(part, plain, {})
         }
@@ -306,18 +361,34 @@ def validated(kind: type[M], data: Any, where: str) -> M:
         return kind.model_validate_json(json.dumps(data))
     except InputError as error:  # a kind that checks its keys itself
         raise InputError(".".join(filter(None, [where, error.where])), error.what, error.mend) from None
-    except (TypeError, ValueError) as error:
-        if not isinstance(error, ValidationError):
-            raise InputError(where, f"holds something that is no plain value ({error})") from None
-        first = error.errors()[0]
-    place = ".".join(filter(None, [where, *(str(part) for part in first["loc"])]))
+    except ValidationError as error:
+        errors = [(_place(data, one["loc"]), one) for one in error.errors()]
+    place, first = next((one for one in errors if one[1]["type"] == "extra_forbidden"), errors[0])
+    inside = [one for one in errors if one[0][: len(place)] == place]  # the alternatives of `str | tuple[str, ...]`
+    place, first = max(inside, key=lambda one: len(one[0]))
+    told = ".".join(filter(None, [where, *place])) or "study file"
     if first["type"] == "extra_forbidden":
-        raise InputError(place, "unknown key", suggest(str(first["loc"][-1]), _fields(kind, first["loc"][:-1])))
+        raise InputError(told, "unknown key", suggest(place[-1], _fields(kind, place[:-1])))
     if first["type"] == "missing":
-        raise InputError(place, "is missing")
-    message = first["msg"].removeprefix("Value error, ")
+        raise InputError(told, "is missing")
+    if first["type"] == "too_short":
+        wanted = first["ctx"]["min_length"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        raise InputError(told, f"needs at least {wanted} {'item' if wanted == 1 else 'items'}")
+    messages = dict.fromkeys(one["msg"].removeprefix("Value error, ") for where, one in inside if where == place)
+    message = " or ".join(messages).replace(" or Input should be", " or")
     given = "" if isinstance(first["input"], (dict, list)) else f", got {first['input']!r}"
-    raise InputError(place, message[0].lower() + message[1:] + given)
+    raise InputError(told, message[0].lower() + message[1:] + given)
+
+
+def _place(data: Any, loc: Iterable[int | str]) -> tuple[str, ...]:
+    """The keys and numbers of pydantic's `loc` that lead into `data`, without the names of a union's alternatives."""
+    place: list[str] = []
+    for step in loc:
+        if isinstance(data, dict) and isinstance(step, str):
+            place, data = [*place, step], data.get(step)
+        elif isinstance(data, (list, tuple)) and isinstance(step, int):
+            place, data = [*place, str(step)], data[step]
+    return tuple(place)
 
 
 def _fields(kind: Any, path: Sequence[Any]) -> list[str]:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -46,11 +47,21 @@ def load_plugin(path: Path, where: str) -> None:
         raise InputError(where, f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(where, f"{path} cannot be loaded{_line(error, path)} ({told})") from error
     found = {(room, name): kind for room in _SHARED for name, kind in _kinds(room, module).items()}
     if not found:
         raise InputError(where, f"{path} defines no method and no task")
     _plugins.update(found)
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """The last line of the file that an error came through."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def _kinds(room: str, module: Any) -> dict[str, type]:

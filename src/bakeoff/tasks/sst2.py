@@ -23,6 +23,7 @@ class Sst2(Task):
     kind: ClassVar[Literal["choose", "generate"]] = "choose"
     metrics = ("accuracy",)
     benchmarks = ("sst2",)
+    hub_ids = (HUB_ID,)
     summary = "sentiment of film-review sentences, two labels"
 
     def train(self, sources: Sources, limit: int | None) -> list[Example]:

@@ -41,7 +41,8 @@ class Task(ABC):
     """What is taught and how it is tested. A subclass is one file; its name is the module's.
 
     `kind` "choose" scores `Example.choices` by likelihood, "generate" draws text. `metrics` names what `grade`
-    returns, the headline first. A task trains once and is tested on each of its `benchmarks`.
+    returns, the headline first. A task trains once and is tested on each of its `benchmarks`. `hub_ids` names the hub
+    datasets it reads: a study's `data:` may serve these, and no others, from local files.
     """
 
     name: ClassVar[str]
@@ -49,6 +50,7 @@ class Task(ABC):
     kind: ClassVar[Literal["choose", "generate"]]
     metrics: ClassVar[tuple[str, ...]]
     benchmarks: ClassVar[tuple[str, ...]]
+    hub_ids: ClassVar[tuple[str, ...]] = ()
     decoding: ClassVar[Decoding] = Decoding()
     summary: ClassVar[str] = ""
 

@@ -99,13 +99,11 @@ class PeftAdapter(Adapter):
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with PEFT's defaults and without bookkeeping; InputError for what PEFT does not know."""
+    if (name := given.get("peft_type")) in _NEEDS_MORE:
+        raise InputError("peft_type", f"{name} needs {_NEEDS_MORE[name]}, which no study gives")
     config = _configuration({key: value for key, value in given.items() if key not in _BOOKKEEPING})
     if given.get("task_type") not in (None, "CAUSAL_LM", "SEQ_2_SEQ_LM"):
         raise InputError("task_type", f"{given['task_type']} models are not compared", "drop the key")
-    if config.peft_type in _NEEDS_MORE:
-        raise InputError(
-            "peft_type", f"{config.peft_type.value} needs {_NEEDS_MORE[config.peft_type]}, which no study gives"
-        )
     found = {key: _plain(value) for key, value in config.to_dict().items() if key not in _BOOKKEEPING}
     return {**found, "total_step": given.get("total_step")} if "total_step" in found else found
 
@@ -159,7 +157,7 @@ def _configuration(given: Mapping[str, Any]) -> Any:
         keys["total_step"] = _LATER
     try:
         return kinds[name](**keys)
-    except (TypeError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise InputError("peft_type", f"PEFT refuses the keys of {name} ({_line(error)})") from None
 
 
