@@ -138,6 +138,13 @@ def test_another_study_is_not_replaced(here, monkeypatch, capsys):
     assert "--out: out holds the study 'short', not 'other'; give another directory" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (here / "out").rglob("*") if path.is_file()} == before
     assert call(monkeypatch, "run", "out/study.yaml", "--out", "out") == 0  # what a run kept can be run again
+    kept = here / "out" / "study.yaml"
+    for text, settings in ((kept.read_text(), ["--set", "seeds=[0, 1]"]), ("# mine\n" + kept.read_text(), [])):
+        kept.write_text(text)
+        capsys.readouterr()
+        assert call(monkeypatch, "run", "out/study.yaml", "--out", "out", *settings) == 2
+        assert "out/study.yaml is the study file itself and would be rewritten" in capsys.readouterr().err
+        assert kept.read_text() == text
 
 
 def test_usage_errors_exit_2(here, monkeypatch, capsys):

@@ -34,14 +34,14 @@ VARIANTS = {  # further settings held to the laws, beside each kind's own exampl
     "ia3 of roles": ("ia3", {"target_modules": ["key", "value", "down"]}),
     "bottleneck after the feed-forward": ("bottleneck", {"mh_adapter": False, "non_linearity": "swish"}),
     "loreft with shared weights": ("loreft", {"share_weights": True, "layers_to_transform": 0}),
-    "combine of three": (
+    "combine of four": (
         "combine",
         {
             "parts": [
-                {"name": "ia3", "use": "ia3", "config": {}},
+                {"name": "ia3", "use": "ia3", "config": {}, "learning_rate": 1e-2},
                 {"name": "loreft", "use": "loreft", "config": {"first": 1, "last": 2}},
                 {"name": "lora", "use": "lora", "config": {"r": 2, "target_modules": ["query"]}},
-                {"name": "prompt", "use": "prompt_tuning", "config": {"num_virtual_tokens": 3}},
+                {"name": "prompt", "use": "prompt_tuning", "config": {"num_virtual_tokens": 3}, "learning_rate": 3e-2},
             ]
         },
     ),
@@ -205,6 +205,18 @@ def test_a_part_without_gradient_is_an_error_not_a_result():
     one.adapter.soft_prompt = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(TrialError, match="1 of 29 trained tensors get no gradient"):
         run_lanes(backbone, one)
+
+
+def test_a_part_learns_at_its_own_rate():
+    """The first AdamW step is the rate times the gradient's sign, and some decay: 3e-3 here, 3e-2 there."""
+    backbone = tiny_backbone("llama")
+    one = learner(backbone, "combine of four", training=TRAINING.model_copy(update={"max_steps": 1, "warmup_steps": 0}))
+    start = tensors(one.adapter)
+    run_lanes(backbone, one)
+    moved = {name: (tensor - start[name]).abs().max().item() for name, tensor in tensors(one.adapter).items()}
+    assert moved["prompt/prompt_embeddings"] == pytest.approx(3e-2, rel=0.4)
+    lora = {name: size for name, size in moved.items() if name.startswith("lora/") and "lora_B" in name}
+    assert lora and all(size == pytest.approx(3e-3, rel=0.05) for size in lora.values())
 
 
 def test_both_halves_of_the_hybrid_train_in_the_reference(architecture):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,30 @@ def test_renaming_a_part_of_a_combination_keeps_its_key(tmp_path):
     assert [t.key() for t in trials(study(tmp_path))] == [t.key() for t in trials(study(tmp_path, renamed))]
 
 
+def test_parts_of_a_combination_may_have_rates_of_their_own(tmp_path):
+    own = PLAIN.replace(
+        "parts: [lora, prompt]", "parts: [lora, prompt], learning_rates: {prompt: {sweep: [3e-2, 1e-1]}}"
+    )
+    found = study(tmp_path, own).methods
+    rows = [name for name in found if name.startswith("lora+prompt")]
+    assert rows == ["lora+prompt[prompt.learning_rate=0.03]", "lora+prompt[prompt.learning_rate=0.1]"]
+    assert [part["learning_rate"] for part in found[rows[1]].config["parts"]] == [None, 0.1]
+
+
+@pytest.mark.parametrize(
+    "rates, message",
+    [
+        ("{promt: 3e-2}", "learning_rates.promt: is no part of this combination; did you mean 'prompt'?"),
+        ("3e-2", "learning_rates: expected a mapping"),
+        ("{prompt: -1}", "learning_rate: input should be greater than 0"),
+    ],
+)
+def test_rates_of_parts_that_make_no_sense_are_refused(tmp_path, rates, message):
+    own = PLAIN.replace("parts: [lora, prompt]", f"parts: [lora, prompt], learning_rates: {rates}")
+    with pytest.raises(InputError, match=re.escape(message)):
+        study(tmp_path, own)
+
+
 METHODS = PLAIN[PLAIN.index("methods:") : PLAIN.index("training: {learning_rate: 1e-3")]
 TWIN = "  lora2: {use: lora, r: 8, target_modules: [query, value], training: {learning_rate: 5e-4}}\n  prompt:"
 MISTAKES = {
@@ -121,7 +146,7 @@ MISTAKES = {
     "no seeds": (("[0, 1]", "[]"), "seeds: needs at least 1 item"),
     "seed too large": (("[0, 1]", "[4294967296]"), "seeds.0: input should be less than 4294967296"),
     "path for a name": (("study: s", "study: ../s"), "study: a study's name takes 1 to 80 letters"),
-    "duplicate key": (("study: s", "study: s\nstudy: t"), 's.yaml, line 3: found duplicate key "study"'),
+    "duplicate key": (("study: s", "study: s\nstudy: t"), "s.yaml, line 3: the key 'study' is there twice; drop one"),
     "python tag": (("study: s", "study: !!python/object/apply:os.system [ls]"), "could not determine a constructor"),
     "broken yaml": (("[0, 1]", "[0, 1"), "expected ',' or ']'"),
     "a list": ((PLAIN, "- a\n- b"), "expected a mapping at the top, got a list"),
@@ -152,7 +177,7 @@ MISTAKES = {
     "misspelt path": (("{path: o", "{paht: o"), "models.m.paht: unknown key; did you mean 'path'?"),
     "no path": (("{path: owner/name}", "{dtype: float32}"), "models.m.path: is missing"),
     "number for modules": (
-        ("[query, value]", "5"), "methods.lora.target_modules: input should be a valid string or a valid array, got 5",
+        ("[query, value]", "5"), "methods.lora.target_modules: input should be a valid string or a list, got 5",
     ),
     "number for a module": (("[query, value]", "[query, 5]"), "methods.lora.target_modules.1: input should be a"),
     "shared training": (("max_steps: 10", "lr: 1"), "error: training.lr: unknown key"),
@@ -233,6 +258,14 @@ def test_mistakes_in_settings_and_names(tmp_path):
         load(tmp_path)
     with pytest.raises(InputError, match="did you mean 'quickstart'"):
         load("quikstart")
+    with pytest.raises(InputError, match="no such study file"):
+        load("x" * 300)
+    with pytest.raises(InputError, match=r"^--set a=!!float '': cannot be read as YAML"):
+        study(tmp_path, PLAIN, "a=!!float ''")
+    with pytest.raises(InputError, match=r"^models\.m: input should be a mapping, got 'owner/name'"):
+        study(tmp_path, PLAIN, "models.m=owner/name")
+    with pytest.raises(InputError, match=r"^methods\.lora: holds a number that is too long"):
+        study(tmp_path, PLAIN, "methods.lora.r=0x" + "f" * 5000)
 
 
 def test_builtin_studies_load():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -180,6 +181,7 @@ def _run(
     from bakeoff.run.run import execute, prepare
 
     job = prepare(study, out, engine=engine, executor=executor, group_size=group_size)
+    _spare(name, study, job.store.directory / "study.yaml")
     if dry_run:
         _show_plan(job.plan)
         if job.note:
@@ -190,6 +192,14 @@ def _run(
     with Watch(console) as watch:
         outcome = execute(job, watch)
     _close(study, outcome)
+
+
+def _spare(name: str, study: Study, kept: Path) -> None:
+    """InputError where the study file itself is what a run would rewrite, to something else."""
+    from bakeoff.study.load import dump
+
+    if os.path.isfile(name) and kept.is_file() and kept.samefile(name) and kept.read_text("utf-8") != dump(study):
+        raise InputError("--out", f"{kept} is the study file itself and would be rewritten", "give another directory")
 
 
 def _close(study: Study, outcome: Outcome) -> None:

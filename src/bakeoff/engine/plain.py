@@ -33,7 +33,8 @@ class Plain(Adapter):
         super().__init__()
         # not as submodules: the trained parameters are the model's
         self.__dict__.update(adapter=adapter, backbone=backbone)
-        self._trained: list[tuple[Tensor, Tensor]] = []  # the adapter's own tensor, and the model's parameter for it
+        # the part, its own tensor, and the model's parameter for it
+        self._trained: list[tuple[Adapter, Tensor, nn.Parameter]] = []
         self._viewing: Viewing | None = None
         built = adapter.built()
         parts = _parts(adapter) if built is None else []
@@ -48,7 +49,7 @@ class Plain(Adapter):
                 self._wrap(part, core)
             else:
                 self._mount(part, core)
-        for _, parameter in self._trained:  # PEFT freezes all that a further PEFT model wraps; here every part trains
+        for *_, parameter in self._trained:  # PEFT freezes all that a further PEFT model wraps; here every part trains
             parameter.requires_grad_(True)
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
         if trained != (wanted := sum(p.numel() for p in adapter.parameters())):
@@ -76,10 +77,15 @@ class Plain(Adapter):
         for part in self.mounted:
             part.seed_noise(generator)  # pyright: ignore[reportCallIssue]
 
+    def rates(self) -> dict[nn.Parameter, float]:
+        by_peft = {p: part.learning_rate for part, _, p in self._trained if part.learning_rate is not None}
+        mounted = (part.rates() for part in self.mounted)  # pyright: ignore[reportCallIssue]
+        return {parameter: rate for own in (by_peft, *mounted) for parameter, rate in own.items()}
+
     @torch.no_grad()
     def collect(self) -> None:
         """Bring what PEFT's parameters have become back into the adapter."""
-        for own, parameter in self._trained:
+        for _, own, parameter in self._trained:
             own.copy_(parameter.view(own.shape))
 
     def leaf_logits(self, prompts: Sequence[Ids], leaves: Sequence[Ids]) -> Tensor:
@@ -163,7 +169,7 @@ class Plain(Adapter):
         parameters = {name.replace(".default", ""): p for name, p in self.model.named_parameters()}
         for name, tensor in part.tensors().items():
             prompt = self.model.prompt_encoder.default.embedding.weight if part.stage == 3 else None
-            self._trained.append((tensor, parameters[name] if prompt is None else prompt))
+            self._trained.append((part, tensor, parameters[name] if prompt is None else prompt))
 
     def _mount(self, part: Adapter, core: nn.Module) -> None:
         def told(x: Tensor) -> Tensor:

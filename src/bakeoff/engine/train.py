@@ -120,16 +120,24 @@ def update(learner: Learner, loss: float, step: int) -> None:
     learner.optimizer.zero_grad(set_to_none=True)
 
 
-def optimizer(module: nn.Module, training: Training, steps: int) -> tuple[torch.optim.AdamW, Any]:
-    """AdamW and the schedule as transformers.Trainer makes them: no weight decay on biases and norms."""
-    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    decays = set(get_parameter_names(module, [nn.LayerNorm], _NO_DECAY))
-    groups = [
-        {"params": [p for name, p in trained.items() if name in decays], "weight_decay": training.weight_decay},
-        {"params": [p for name, p in trained.items() if name not in decays], "weight_decay": 0.0},
-    ]
+def optimizer(adapter: Adapter, training: Training, steps: int) -> tuple[torch.optim.AdamW, Any]:
+    """AdamW and the schedule as transformers.Trainer makes them: no weight decay on biases and norms.
+
+    A part's own learning rate takes the place of the trial's; the schedule scales both alike.
+    """
+    decays = set(get_parameter_names(adapter, [nn.LayerNorm], _NO_DECAY))
+    rates = adapter.rates()
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(training.learning_rate, True): []}
+    for name, parameter in adapter.named_parameters():
+        if parameter.requires_grad:
+            rate = rates.get(parameter, training.learning_rate)
+            groups.setdefault((rate, name in decays), []).append(parameter)
     adamw = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": parameters, "lr": rate, "weight_decay": training.weight_decay if decayed else 0.0}
+            for (rate, decayed), parameters in groups.items()
+            if parameters
+        ],
         lr=training.learning_rate,
         betas=(training.adam_beta1, training.adam_beta2),
         eps=training.adam_epsilon,

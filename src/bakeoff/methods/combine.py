@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 
 from bakeoff.methods.method import Method, build
-from bakeoff.study.spec import Frozen
+from bakeoff.study.spec import Frozen, Positive
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 
 class Part(Frozen):
-    """One of the combined methods: its name in the study, its kind and its hyperparameters."""
+    """One of the combined methods: its name in the study, its kind, its hyperparameters, and its own rate if any."""
 
     name: str
     use: str
     config: dict[str, Any]
+    learning_rate: Positive | None = None
 
 
 class Combine(Method):
     """The composition of its parts' hooks; in a study, `parts:` names other methods of it.
 
+    Parts that `learning_rates:` names learn at that rate, the others at the trial's; one schedule scales them all.
     Every part trains. (Nesting one PEFT model in another silently freezes the inner one.)
     """
 
@@ -58,7 +60,10 @@ class Combine(Method):
         """One adapter that holds every part's."""
         from bakeoff.methods.adapters.combine import CombinedAdapter
 
-        return CombinedAdapter({name: method.attach(backbone, generator) for name, method in self.methods().items()})
+        adapters = {name: method.attach(backbone, generator) for name, method in self.methods().items()}
+        for part in self.parts:
+            adapters[part.name].learning_rate = part.learning_rate
+        return CombinedAdapter(adapters)
 
     def parameters(self, backbone: Backbone) -> int:
         """The sum over the parts."""

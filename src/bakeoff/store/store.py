@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field, ValidationError
 
-import bakeoff
 from bakeoff.errors import BakeoffError, InputError
 from bakeoff.store.record import CurveRow, Record, Sample
 from bakeoff.study.spec import Trial
@@ -216,7 +215,7 @@ def _parsed(kind: type[M], source: Path | bytes, where: str, mend: str) -> M:
         first = error.errors()[0]
     for name in ("schema", "schema_version"):
         if first["loc"] == (name,) and first["type"] == "literal_error":
-            what = f"has schema version {first['input']!r}, and this Bakeoff ({bakeoff.__version__}) reads 1"
+            what = f"has schema version {first['input']!r}, and this Bakeoff reads 1"
             raise BakeoffError(f"{where}: {what}; use the Bakeoff that wrote it")
     place = ".".join(str(part) for part in first["loc"])
     raise BakeoffError(f"{where}: damaged ({place + ': ' if place else ''}{first['msg']}); {mend}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -75,13 +76,12 @@ def _find(name: str) -> Path:
     builtin = _builtin_root() / f"{name}.yaml"
     if name in builtin_names():
         return builtin
-    path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(name):
         raise InputError(name, "is a directory, not a study file", "name a YAML file")
-    if not path.is_file():
+    if not os.path.isfile(name):
         here = [str(p) for p in Path().glob("*.yaml")]
         raise InputError(name, "no such study file or built-in study", suggest(name, [*builtin_names(), *here]))
-    return path.resolve()
+    return Path(name).resolve()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -105,9 +105,10 @@ def _yaml(text: str, where: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = " ".join(str(error.problem).split()).split(" with value ")[0]  # of a key that is there twice
-        raise InputError(where + line, problem) from None
-    except (YAMLError, ValueError, KeyError, RecursionError) as error:  # the last three: tags, dates, deep nesting
+        twice = re.match(r'found duplicate key "(.*?)" with', error.problem or "")
+        what, mend = (f"the key '{twice[1]}' is there twice", "drop one of them") if twice else (error.problem, "")
+        raise InputError(where + line, " ".join(str(what).split()), mend) from None
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:  # the last three: tags, dates, deep nesting
         raise InputError(where, f"cannot be read as YAML ({' '.join(str(error).split())})") from None
 
 
@@ -294,7 +295,8 @@ def _variants(name: str, entries: Mapping[str, Any], shared: Mapping[str, Any]) 
     _check_training(override, f"{where}.training")
     training = {**shared, **override} if kind.trains else {}
     named_parts = own.pop("parts", None)
-    for parts_suffix, parts in _part_variants(named_parts, where, entries):
+    rates = own.pop("learning_rates", None) if named_parts else None
+    for parts_suffix, parts in _part_variants(named_parts, where, entries, rates):
         for suffix, values in _swept({**own, **{("training", key): value for key, value in training.items()}}, where):
             config = {key: value for key, value in values.items() if isinstance(key, str)} | parts
             chosen = {key[1]: value for key, value in values.items() if not isinstance(key, str)}
@@ -302,7 +304,9 @@ def _variants(name: str, entries: Mapping[str, Any], shared: Mapping[str, Any]) 
             yield ",".join(filter(None, (parts_suffix, suffix))), complete, chosen
 
 
-def _part_variants(parts: Any, where: str, entries: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _part_variants(
+    parts: Any, where: str, entries: Mapping[str, Any], rates: Any = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     if parts is None:
         yield "", {}
         return
@@ -319,7 +323,7 @@ def _part_variants(parts: Any, where: str, entries: Mapping[str, Any]) -> Iterat
             raise InputError(f"{where}.parts", f"'{part}' has parts itself and cannot be one")
         if parts.count(part) > 1:
             raise InputError(f"{where}.parts", f"'{part}' is there twice", "name each part once")
-    variants = []
+    variants: list[list[Any]] = []
     plain = {
         n: {k: v for k, v in e.items() if k != "training"} if isinstance(e, dict) else e for n, e in entries.items()
     }
@@ -331,9 +335,29 @@ def _part_variants(parts: Any, where: str, entries: Mapping[str, Any]) -> Iterat
             json.dumps(config, sort_keys=True): (suffix, config) for suffix, config, _ in _variants(part, plain, {})
         }
         variants.append([(part, entries[part]["use"], *found) for found in distinct.values()])
-    for chosen in itertools.product(*variants):
-        nested = [{"name": part, "use": use, "config": config} for part, use, _, config in chosen]
-        yield ",".join(suffix for _, _, suffix, _ in chosen if suffix), {"parts": nested}
+    for *chosen, rated in itertools.product(*variants, _part_rates(rates, parts, where)):
+        nested = [
+            {"name": part, "use": use, "config": config, "learning_rate": rated[1].get(part)}
+            for part, use, _, config in chosen
+        ]
+        yield ",".join(filter(None, [*(suffix for _, _, suffix, _ in chosen), rated[0]])), {"parts": nested}
+
+
+def _part_rates(rates: Any, parts: Sequence[str], where: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every (suffix, learning rate by part) that `learning_rates:` makes of a combination."""
+    place = f"{where}.learning_rates"
+    if rates is None:
+        return [("", {})]
+    if not isinstance(rates, dict):
+        raise InputError(place, f"expected a mapping of parts to rates, got {rates!r}", "such as {prompt: 3e-2}")
+    for part in rates:
+        if part not in parts:
+            raise InputError(f"{place}.{part}", "is no part of this combination", suggest(str(part), parts))
+    named = {f"{part}.learning_rate": rate for part, rate in rates.items()}
+    return [
+        (suffix, {key.removesuffix(".learning_rate"): rate for key, rate in chosen.items()})
+        for suffix, chosen in _swept(named, place)
+    ]
 
 
 def _swept(values: Mapping[Any, Any], where: str) -> Iterator[tuple[str, dict[Any, Any]]]:
@@ -363,6 +387,8 @@ def validated(kind: type[M], data: Any, where: str) -> M:
         raise InputError(".".join(filter(None, [where, error.where])), error.what, error.mend) from None
     except ValidationError as error:
         errors = [(_place(data, one["loc"]), one) for one in error.errors()]
+    except ValueError as error:
+        raise InputError(where or "study file", f"holds a number that is too long ({error})") from None
     place, first = next((one for one in errors if one[1]["type"] == "extra_forbidden"), errors[0])
     inside = [one for one in errors if one[0][: len(place)] == place]  # the alternatives of `str | tuple[str, ...]`
     place, first = max(inside, key=lambda one: len(one[0]))
@@ -374,10 +400,22 @@ def validated(kind: type[M], data: Any, where: str) -> M:
     if first["type"] == "too_short":
         wanted = first["ctx"]["min_length"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         raise InputError(told, f"needs at least {wanted} {'item' if wanted == 1 else 'items'}")
-    messages = dict.fromkeys(one["msg"].removeprefix("Value error, ") for where, one in inside if where == place)
+    messages = dict.fromkeys(_words(one["msg"]) for where, one in inside if where == place)
     message = " or ".join(messages).replace(" or Input should be", " or")
     given = "" if isinstance(first["input"], (dict, list)) else f", got {first['input']!r}"
     raise InputError(told, message[0].lower() + message[1:] + given)
+
+
+def _words(message: str) -> str:
+    """pydantic's message in a study's words."""
+    for word, ours in (
+        ("Value error, ", ""),
+        ("a valid tuple", "a list"),
+        ("a valid array", "a list"),
+        ("an object", "a mapping"),
+    ):
+        message = message.replace(word, ours)
+    return message
 
 
 def _place(data: Any, loc: Iterable[int | str]) -> tuple[str, ...]:

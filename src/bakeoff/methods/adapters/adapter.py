@@ -34,7 +34,8 @@ class Adapter(nn.Module):
 
     `sites` names the modules whose outputs `transform` changes, `inputs` those whose inputs `enter` changes. `tail` is
     how many of a prompt's last tokens it treats unlike the others: packing does not let examples share them. Dropout
-    draws from `noise`, which `seed_noise` sets, and applies in training mode only. In a combination, parts of a lower
+    draws from `noise`, which `seed_noise` sets, and applies in training mode only. `learning_rate` is its own where it
+    is a part that does not learn at the trial's. In a combination, parts of a lower
     `stage` act first, whatever their order: 0 adds to a module's output, 1 scales what is there, 2 acts on the
     result, 3 puts virtual tokens before the text.
     """
@@ -44,6 +45,7 @@ class Adapter(nn.Module):
     tail: int = 0
     stage: int = 0
     task_type: str = "CAUSAL_LM"  # what PEFT calls the model's kind
+    learning_rate: float | None = None
     noise: torch.Generator | None = None
     view: View | None = None
 
@@ -107,6 +109,10 @@ class Adapter(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Called after each optimiser step, with its number from 1; the gradients are still there."""
+
+    def rates(self) -> dict[nn.Parameter, float]:
+        """The parameters that learn at a rate of their own, with that rate."""
+        return {} if self.learning_rate is None else dict.fromkeys(self.parameters(), self.learning_rate)
 
     def release(self) -> None:
         """Give back what was changed in the base model; called when the trial is over."""

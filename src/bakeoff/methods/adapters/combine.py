@@ -70,6 +70,9 @@ class CombinedAdapter(Adapter):
         for part in self._adapters:
             part.after_step(step)
 
+    def rates(self) -> dict[nn.Parameter, float]:
+        return {parameter: rate for part in self._adapters for parameter, rate in part.rates().items()}
+
     def tensors(self) -> dict[str, Tensor]:
         return {
             f"{name}/{key}": tensor
