@@ -25,7 +25,9 @@ from bakeoff.methods.method import build
 from bakeoff.study import registry
 from bakeoff.study.spec import Decoding, Training
 
-KINDS = [name for name in registry.names("methods") if registry.find("methods", name, "").trains]
+KINDS = [
+    name for name in registry.names("methods") if (kind := registry.find("methods", name, "")).trains and kind.lanes
+]
 VARIANTS = {  # further settings held to the laws, beside each kind's own example
     "lora of roles": ("lora", {"target_modules": ["query", "value", "down"], "use_rslora": True}),
     "lora of one layer": ("lora", {"layers_to_transform": [1]}),

@@ -18,6 +18,7 @@ from bakeoff.methods.adapters.adapter import SHARED, Adapter, View
 from bakeoff.models.backbone import Backbone, dequantized, hook_input, hook_output
 from bakeoff.models.sites import Site, features
 
+Ids = Sequence[int]
 Viewing = Callable[[int, int], View]  # (rows, tokens of a row) of a pass -> what its tokens are
 
 
@@ -26,6 +27,7 @@ class Plain(Adapter):
 
     adapter: Adapter
     backbone: Backbone
+    model: Any
 
     def __init__(self, backbone: Backbone, adapter: Adapter):
         super().__init__()
@@ -34,9 +36,9 @@ class Plain(Adapter):
         # the part, its own tensor, and the model's parameter for it
         self._trained: list[tuple[Adapter, Tensor, nn.Parameter]] = []
         self._viewing: Viewing | None = None
-        whole = any(p is q for p in adapter.parameters() for q in backbone.model.parameters())  # full: the weights
-        parts = [] if whole else _parts(adapter)
-        self.model = core = backbone.model if whole else copy.deepcopy(backbone.model)
+        built = adapter.built()
+        parts = _parts(adapter) if built is None else []
+        self.model = core = copy.deepcopy(backbone.model) if built is None else built
         for module in dict.fromkeys(site.module for part in parts for site in _targets(part) if site.rows):
             slices = [site for site in backbone.sites.values() if site.rows and site.module == module]
             core.set_submodule(module, Split(core.get_submodule(module), slices))
@@ -56,12 +58,19 @@ class Plain(Adapter):
     def train(self, mode: bool = True) -> Plain:
         """Adapter dropout follows `mode`; the base's own stays off, as it is in lanes."""
         self.training = mode
-        self.model.eval()
         self.mounted.train(mode)
         for name, module in self.model.named_modules():
-            if "lora_dropout" in name:
-                module.train(mode)
+            module.train(mode and _of_peft(name, module))  # parents come first, so each module has the last word
         return self
+
+    def begin(self, steps: int) -> None:
+        self.adapter.begin(steps)
+
+    def penalty(self) -> Tensor | None:
+        return self.adapter.penalty()
+
+    def after_step(self, step: int) -> None:
+        self.adapter.after_step(step)
 
     def seed_noise(self, generator: torch.Generator) -> None:
         """For the parts that PEFT does not have; PEFT's dropout draws from torch's own generator."""
@@ -79,20 +88,37 @@ class Plain(Adapter):
         for _, own, parameter in self._trained:
             own.copy_(parameter.view(own.shape))
 
+    def leaf_logits(self, prompts: Sequence[Ids], leaves: Sequence[Ids]) -> Tensor:
+        """The logits that predict each leaf's tokens after its prompt, [leaves, tokens of the longest, vocabulary].
+
+        An encoder reads the prompt and the end token (as T5 was trained), its decoder the start token and the leaf.
+        """
+        lengths = [len(prompt) for prompt in prompts]
+        if self.backbone.encoder_decoder:
+            ids, mask = self._padded([self._read(prompt) for prompt in prompts])
+            given, _ = self._padded([(self.backbone.start_id, *leaf[:-1]) for leaf in leaves])
+            self._viewing = _every
+            return self.model(input_ids=ids, attention_mask=mask, decoder_input_ids=given).logits
+        logits = self.logits([[*p, *leaf[:-1]] for p, leaf in zip(prompts, leaves, strict=True)], lengths)
+        first = torch.tensor(lengths, device=logits.device)[:, None] - 1
+        columns = first + torch.arange(max(map(len, leaves)), device=logits.device)
+        rows = torch.arange(len(leaves), device=logits.device)[:, None]
+        return logits[rows, columns.clamp(max=logits.shape[1] - 1)]
+
     def logits(self, sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> Tensor:
         """Next-token logits of right-padded token sequences, [sequences, tokens, vocabulary].
 
         `prompts` says how many tokens of each are its prompt.
         """
-        longest = max(map(len, sequences))
-        device = self.backbone.device
-        ids = torch.tensor([[*s, *[0] * (longest - len(s))] for s in sequences], device=device)
-        mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences], device=device)
-        self._viewing = lambda rows, tokens: _view(mask, torch.tensor(prompts, device=device), tokens - longest)
+        ids, mask = self._padded(sequences)
+        longest, ends = ids.shape[1], torch.tensor(prompts, device=ids.device)
+        self._viewing = lambda rows, tokens: _view(mask, ends, tokens - longest)
         return self.model(input_ids=ids, attention_mask=mask).logits[:, -longest:]
 
     def generate(self, prompts: Sequence[Sequence[int]], config: Any) -> list[list[int]]:
         """What Hugging Face's `generate` puts after prompts of one length, by `config` (a GenerationConfig) alone."""
+        if self.backbone.encoder_decoder:
+            return self._decoded([self._read(prompt) for prompt in prompts], config)
         ids = torch.tensor(prompts, device=self.backbone.device)
         length = ids.shape[1]
 
@@ -108,6 +134,25 @@ class Plain(Adapter):
         return [row[length:] for row in out.tolist()]
 
     # --- inside ---
+
+    def _read(self, prompt: Ids) -> Ids:
+        """What an encoder reads of a prompt."""
+        return (*prompt, self.backbone.tokenizer.eos_token_id)
+
+    def _padded(self, sequences: Sequence[Ids]) -> tuple[Tensor, Tensor]:
+        """Right-padded ids and their attention mask, each [sequences, tokens]."""
+        longest, device = max(map(len, sequences)), self.backbone.device
+        ids = [[*s, *[0] * (longest - len(s))] for s in sequences]
+        mask = [[1] * len(s) + [0] * (longest - len(s)) for s in sequences]
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+    def _decoded(self, prompts: Sequence[Ids], config: Any) -> list[list[int]]:
+        """What a decoder generates after its start token."""
+        ids, mask = self._padded(prompts)
+        self._viewing = _every
+        config.decoder_start_token_id = self.backbone.start_id
+        out = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        return [row[1:] for row in out.tolist()]
 
     def _wrap(self, part: Any, core: Any) -> None:
         """Put a PEFT model around `core`, whose modules earlier parts have changed, and the part's tensors in it."""
@@ -129,14 +174,15 @@ class Plain(Adapter):
     def _mount(self, part: Adapter, core: nn.Module) -> None:
         def told(x: Tensor) -> Tensor:
             assert self._viewing is not None
-            part.seen(self._viewing(*x.shape[:2]))
-            return x.flatten(0, 1)
+            if x.dim() > 2:  # OPT's feed-forward sees rows already laid out as tokens, as another module was told of
+                part.seen(self._viewing(*x.shape[:2]))
+            return x.reshape(-1, x.shape[-1])
 
         def enter(site: str, x: Tensor) -> Tensor:
             return part.enter(site, told(x)).view(x.shape)
 
         def transform(site: str, x: Tensor, y: Tensor) -> Tensor:
-            return part.transform(site, told(x), y.flatten(0, 1)).view(y.shape)
+            return part.transform(site, told(x), y.reshape(-1, y.shape[-1])).view(y.shape)
 
         for site in part.inputs:
             hook_input(core.get_submodule(site), site, enter)
@@ -194,6 +240,19 @@ def _by_peft(parts: Sequence[Any], core: nn.Module) -> list[Any]:
     if len(wrapping) > 1:
         raise TrialError("PEFT cannot put several kinds of virtual tokens before a model; --engine lanes can")
     return found
+
+
+def _of_peft(name: str, module: nn.Module) -> bool:
+    """Whether a module is PEFT's own, copies of the base's modules (`modules_to_save`) apart."""
+    parts = name.split(".")
+    own = type(module).__module__.startswith("peft.") or "default" in parts
+    return own and "modules_to_save" not in parts
+
+
+def _every(rows: int, tokens: int) -> View:
+    """Tokens of an encoder or a decoder: real, and nothing more is told of them."""
+    real = torch.ones(rows * tokens, dtype=torch.bool)
+    return View(real, torch.arange(tokens).repeat(rows), torch.full((rows * tokens,), SHARED))
 
 
 def _view(mask: Tensor, prompts: Tensor, virtual: int) -> View:

@@ -21,6 +21,8 @@ def doubt(backbone: Backbone) -> str:
     Equal means: the log-probabilities of every target differ by at most 1e-4 nats in float32. A prefix of keys and
     values, and one token decoded from the cache, must pass as well.
     """
+    if backbone.encoder_decoder:
+        return "an encoder-decoder model"
     if backbone.windowed:
         return "some layers see only a window of earlier tokens"
     ids = torch.randint(

@@ -40,6 +40,8 @@ def train(learner: Learner, progress: Progress | None = None) -> float:
                     part = _loss(model, batch[i : i + size]) / wanted
                 part.backward()
                 loss += part.item()
+            if (penalty := model.penalty()) is not None:
+                penalty.backward()
             update(learner, loss, step)
             learner.tokens += sum(len(item.prompt) + len(item.leaves[0]) for item in batch)
             if progress:
@@ -52,11 +54,10 @@ def train(learner: Learner, progress: Progress | None = None) -> float:
 
 def _loss(model: Plain, batch: Sequence[Encoded]) -> Tensor:
     """The sum of cross-entropies over the answers' tokens."""
-    sequences = [[*item.prompt, *item.leaves[0]] for item in batch]
-    logits = model.logits([s[:-1] for s in sequences], [len(item.prompt) for item in batch])
+    logits = model.leaf_logits([item.prompt for item in batch], [item.leaves[0] for item in batch])
     labels = torch.full(logits.shape[:2], -100, device=logits.device)
-    for row, (item, s) in enumerate(zip(batch, sequences, strict=True)):
-        labels[row, len(item.prompt) - 1 : len(s) - 1] = torch.tensor(item.leaves[0], device=logits.device)
+    for row, item in enumerate(batch):
+        labels[row, : len(item.leaves[0])] = torch.tensor(item.leaves[0], device=logits.device)
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
@@ -79,12 +80,9 @@ def score(model: Plain, items: Sequence[Encoded]) -> list[list[float]]:
     found: list[list[float]] = [[] for _ in items]
     for start in range(0, len(pairs), EVAL_BATCH):
         batch = pairs[start : start + EVAL_BATCH]
-        logits = model.logits(
-            [[*items[i].prompt, *leaf] for i, leaf in batch], [len(items[i].prompt) for i, _ in batch]
-        )
+        logits = model.leaf_logits([items[i].prompt for i, _ in batch], [leaf for _, leaf in batch])
         for row, (i, leaf) in enumerate(batch):
-            first = len(items[i].prompt) - 1
-            own = logits[row, first : first + len(leaf)]
+            own = logits[row, : len(leaf)]
             own = (own.float() if own.dtype in (torch.float16, torch.bfloat16) else own).log_softmax(-1)
             found[i].append(float(own[torch.arange(len(leaf)), torch.tensor(leaf)].sum()))
     return found

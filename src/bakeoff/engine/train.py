@@ -46,6 +46,7 @@ class Learner:
         self.order = batches(len(self.examples), self.training, self.seed)
         self.optimizer, self.schedule = optimizer(self.adapter, self.training, self.steps)
         self.adapter.seed_noise(generator(self.seed, "dropout"))
+        self.adapter.begin(self.steps)
         self.adapter.train()
 
 

@@ -48,7 +48,7 @@ class Combine(Method):
     def _can_share(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         for part in parts:
             method = build(part.use, part.config)
-            if method.solo or not method.trains or isinstance(method, Combine):
+            if method.solo or not method.trains or not method.lanes or isinstance(method, Combine):
                 raise ValueError(f"'{part.name}' ({part.use}) cannot be a part of a combination")
         return parts
 

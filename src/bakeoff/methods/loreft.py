@@ -44,6 +44,8 @@ class Loreft(Method):
         """The decoder layers after which hidden states are edited."""
         from bakeoff.errors import InputError
 
+        if backbone.encoder_decoder:
+            raise InputError("use", "loreft edits the layers of a decoder-only model", "leave it out")
         if self.low_rank_dimension > backbone.width:
             what = f"{self.low_rank_dimension} is more than the model's width"
             raise InputError("low_rank_dimension", what, f"give 1 to {backbone.width}")

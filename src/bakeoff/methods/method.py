@@ -23,8 +23,9 @@ class Method(Frozen, ABC):
 
     `trains` is False where there is nothing to train (one trial, no seed). `draws` is False where every seed starts
     from the same weights. `solo` says that the method changes the base's own weights, so that its trial shares a model
-    with nobody. `version` goes up when the method's mathematics
-    change, and with it every key. `example` is a small configuration: the one shown to people and held to the laws.
+    with nobody. `lanes` is False where only the reference engine can run it. `version` goes up when the method's
+    mathematics change, and with it every key. `example` is a small configuration: the one shown to people and held to
+    the laws.
     """
 
     use: ClassVar[str]
@@ -32,6 +33,7 @@ class Method(Frozen, ABC):
     trains: ClassVar[bool] = True
     draws: ClassVar[bool] = True
     solo: ClassVar[bool] = False
+    lanes: ClassVar[bool] = True
     summary: ClassVar[str] = ""
     example: ClassVar[dict[str, Any]] = {}
 

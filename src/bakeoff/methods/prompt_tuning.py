@@ -43,8 +43,8 @@ class PromptTuning(Method):
         return PromptAdapter(self, backbone, generator)
 
     def parameters(self, backbone: Backbone) -> int:
-        """num_virtual_tokens x width."""
-        return self.num_virtual_tokens * backbone.embedding.weight.shape[1]
+        """num_virtual_tokens x width, twice that of an encoder-decoder model (as PEFT counts)."""
+        return self.num_virtual_tokens * backbone.stacks * backbone.embedding.weight.shape[1]
 
     def formula(self, backbone: Backbone) -> str:
         """num_virtual_tokens x width."""

@@ -1,4 +1,4 @@
-"""Backbone: a frozen causal language model and its tokenizer, with named sites that adapters may transform."""
+"""Backbone: a frozen language model and its tokenizer, with named sites that adapters may transform."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from bakeoff.errors import InputError
 from bakeoff.models.sites import Norm, Site, find_norms, find_sites
@@ -40,7 +40,10 @@ _FILES = (
 
 
 class Backbone:
-    """One base model in evaluation mode, every parameter frozen, and what methods need to know of its shape."""
+    """One base model in evaluation mode, every parameter frozen, and what methods need to know of its shape.
+
+    `layers` are those that predict: an encoder-decoder model's decoder layers.
+    """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str = "model"):
         self.model: Any = model.eval().requires_grad_(False)
@@ -61,24 +64,26 @@ class Backbone:
             what = f"the architecture {config.model_type} has no {absent[0]}"
             raise InputError(f"models.{name}.path", what, "only attention models are supported")
         self.width: int = config.hidden_size
-        self.layers: int = config.num_hidden_layers
+        self.layers: int = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
         self.heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         if getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False):
             self.heads = 1  # Falcon, GPT-BigCode: one head of keys and values for all
         self.head_dim: int = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
-        self.context: int = getattr(config, "max_position_embeddings", None) or 2**31
+        limits = (getattr(config, key, None) for key in ("max_position_embeddings", "n_positions"))
+        self.context: int = next(filter(None, limits), 2**31)
 
     @classmethod
     def load(cls, spec: Model, device: str = "cpu", name: str = "model", quantize: Quantize | None = None) -> Backbone:
         """The model of a study with its weights, on `device`; with `quantize` its linear weights are held in 4 bits."""
         path = locate(spec, f"models.{name}.path")
+        kind = _kind(AutoConfig.from_pretrained(path))
         how: dict[str, Any] = {"dtype": getattr(torch, spec.dtype), "use_safetensors": True, "device_map": device}
         if quantize:
             how["quantization_config"] = _nf4(how["dtype"])
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(path, attn_implementation="sdpa", **how)
+            model: Any = kind.from_pretrained(path, attn_implementation="sdpa", **how)
         except ValueError:  # an architecture without it: the reference engine serves it
-            model = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager", **how)
+            model = kind.from_pretrained(path, attn_implementation="eager", **how)
         if quantize:
             _check_nf4(model, f"models.{name}")
         return cls(model, _tokenizer(path, f"models.{name}.path"), name)
@@ -88,14 +93,8 @@ class Backbone:
         """The model's shape without its weights (on torch's meta device): enough to check and count methods."""
         path = locate(spec, f"models.{name}.path")
         config = AutoConfig.from_pretrained(path)
-        if getattr(config, "is_encoder_decoder", False):
-            raise InputError(
-                f"models.{name}.path",
-                f"{path} is an encoder-decoder model ({config.model_type})",
-                "only causal language models are supported",
-            )
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = _kind(config).from_config(config)
         return cls(model, _tokenizer(path, f"models.{name}.path"), name)
 
     @property
@@ -110,6 +109,27 @@ class Backbone:
     def adapter_dtype(self) -> torch.dtype:
         """Adapters are held in float32 over a half-precision base, else in the base's dtype (as PEFT does)."""
         return torch.float32 if self.dtype in (torch.float16, torch.bfloat16) else self.dtype
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether the prompt goes into an encoder and the answer comes from a decoder (T5)."""
+        return bool(getattr(self.config, "is_encoder_decoder", False))
+
+    @property
+    def task_type(self) -> str:
+        """What PEFT calls this kind of model."""
+        return "SEQ_2_SEQ_LM" if self.encoder_decoder else "CAUSAL_LM"
+
+    @property
+    def stacks(self) -> int:
+        """How many stacks PEFT gives virtual tokens to (its num_transformer_submodules): encoder and decoder are 2."""
+        return 2 if self.encoder_decoder else 1
+
+    @property
+    def start_id(self) -> int:
+        """The token a decoder begins with: decoder_start_token_id, or T5's choice, the padding token."""
+        start = getattr(self.config, "decoder_start_token_id", None)
+        return self.config.pad_token_id if start is None else start
 
     def blocks(self) -> list[str]:
         """The names of the decoder's layers, whose outputs are the residual stream."""
@@ -160,6 +180,10 @@ class Backbone:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def _kind(config: Any) -> Any:
+    return AutoModelForSeq2SeqLM if getattr(config, "is_encoder_decoder", False) else AutoModelForCausalLM
 
 
 def dequantized(module: Any) -> Tensor:

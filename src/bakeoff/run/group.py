@@ -25,6 +25,7 @@ from bakeoff.engine.randomness import generator
 from bakeoff.engine.train import Learner
 from bakeoff.errors import BakeoffError, TrialError
 from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
 from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
@@ -63,8 +64,13 @@ class Workplace:
         """Whether the trial is stored and did not fail."""
         return self.store.has(trial.key()) and self.store.record(trial.key()).status != "failed"
 
-    def engine_for(self, backbone: Backbone) -> str:
-        """`lanes` where they are proven equal on this model, else `reference`; TrialError where that is not allowed."""
+    def engine_for(self, backbone: Backbone, method: Method) -> str:
+        """`lanes` where they are proven equal on this model and the method runs in them, else `reference`.
+
+        TrialError where that is not allowed.
+        """
+        if not method.lanes:
+            return "reference"
         if self.engine == "lanes" and self._doubt:
             raise TrialError(f"--engine lanes cannot serve {backbone.name}: {self._doubt}")
         return "reference" if self.engine == "reference" or self._doubt else "lanes"
@@ -115,9 +121,9 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
 
 def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list[Record]:
     backbone = place.backbone(trials[0].model, trials[0].quantize)
-    about.engine = place.engine_for(backbone)
-    place.progress.group(trials, about.engine)
     methods = [method_of(trial) for trial in trials]
+    about.engine = place.engine_for(backbone, methods[0])
+    place.progress.group(trials, about.engine)
     adapters = [
         method.attach(backbone, generator(trial.seed, "init")) for method, trial in zip(methods, trials, strict=True)
     ]

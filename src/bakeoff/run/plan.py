@@ -97,6 +97,18 @@ def make(study: Study, group_size: int | None = None) -> Plan:
     return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones)
 
 
+def check_engine(plan: Plan, engine: str) -> None:
+    """InputError where `--engine lanes` is asked for and a method or a model of the plan cannot run in them."""
+    if engine != "lanes":
+        return
+    alone = [f"methods.{name} ({spec.use})" for name, spec in plan.study.methods.items() if not _kind(spec.use).lanes]
+    alone += [f"models.{name} (encoder-decoder)" for name, b in plan.backbones.items() if b.encoder_decoder]
+    if alone:
+        raise InputError(
+            "--engine lanes", f"{alone[0]} runs only through the reference engine", "give auto or reference"
+        )
+
+
 def same_trials(plan: Plan, earlier: Mapping[str, Any]) -> bool:
     """Whether the groups of an earlier plan.json hold the plan's trials, each once and no others."""
     return sorted(key for group in earlier["groups"] for key in group) == sorted(trial.key() for trial in plan.trials)
@@ -187,7 +199,8 @@ def _grouped(trials: Iterable[Trial], examples: dict[str, Splits], size: int) ->
 
     for _, members in groupby(trials, key=alike):
         group = list(members)
-        width = 1 if method_of(group[0]).solo else size
+        method = method_of(group[0])
+        width = size if method.lanes and not method.solo else 1
         yield from (tuple(group[i : i + width]) for i in range(0, len(group), width))
 
 

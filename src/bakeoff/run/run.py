@@ -82,6 +82,7 @@ def prepare(
     store = Store(Path("runs") / study.study if out is None else out)
     earlier = store.earlier(study.study)
     plan = planning.make(study, group_size)
+    planning.check_engine(plan, engine)
     note = ""
     if earlier and planning.same_trials(plan, earlier):
         plan = planning.in_groups(plan, earlier)

@@ -47,6 +47,7 @@ def load(study: str | Path, settings: Sequence[str] = (), limit: int | None = No
     _plain(raw, "")
     _check_keys(raw, path)
     _absolute(raw, path.parent)
+    _with_adapter_configs(raw, path.parent)
     for i, plugin in enumerate(raw["plugins"]):
         registry.load_plugin(Path(plugin), f"plugins.{i}")
     if limit is not None:
@@ -180,6 +181,27 @@ def _absolute(raw: dict[str, Any], base: Path) -> None:
     for hub, path in raw["data"].items():
         if not isinstance(path, str) or not Path(path).exists():
             raise InputError(f"data.{hub}", f"nothing at {path}", "paths are relative to the study file")
+
+
+def _with_adapter_configs(raw: dict[str, Any], base: Path) -> None:
+    """`adapter_config: FILE` (or its directory) becomes what PEFT wrote in it; the method's own keys go before."""
+    for name, entry in raw["methods"].items():
+        if isinstance(entry, dict) and isinstance(entry.get("adapter_config"), str):
+            path = base / Path(entry["adapter_config"]).expanduser()
+            found = _adapter_config(path / "adapter_config.json" if path.is_dir() else path, f"methods.{name}")
+            own = {key: value for key, value in entry.items() if key != "adapter_config"}
+            raw["methods"][name] = {**found, **own}
+
+
+def _adapter_config(path: Path, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{where}.adapter_config", f"{path} cannot be read ({said})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{where}.adapter_config", f"{path} holds no mapping")
+    return found
 
 
 def _limited(entry: Any, limit: int) -> Any:
@@ -342,7 +364,7 @@ def _swept(values: Mapping[Any, Any], where: str) -> Iterator[tuple[str, dict[An
     """Every combination of the swept values, `{sweep: [...]}`, and its name, such as `r=4,lora_alpha=8`."""
     axes: dict[Any, list[Any]] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (not isinstance(key, str) or "sweep" in value):
             name = key if isinstance(key, str) else ".".join(key)
             if set(value) != {"sweep"} or not isinstance(value["sweep"], list) or not value["sweep"]:
                 raise InputError(f"{where}.{name}", f"expected a value or {{sweep: [...]}}, got {value!r}")
@@ -361,6 +383,8 @@ def validated(kind: type[M], data: Any, where: str) -> M:
     """`data` as a `kind`; InputError for the first thing that does not fit, with the nearest key."""
     try:
         return kind.model_validate_json(json.dumps(data))
+    except InputError as error:  # a kind that checks its keys itself
+        raise InputError(".".join(filter(None, [where, error.where])), error.what, error.mend) from None
     except ValidationError as error:
         errors = [(_place(data, one["loc"]), one) for one in error.errors()]
     except ValueError as error:

@@ -44,6 +44,7 @@ class Adapter(nn.Module):
     inputs: frozenset[str] = frozenset()
     tail: int = 0
     stage: int = 0
+    task_type: str = "CAUSAL_LM"  # what PEFT calls the model's kind
     learning_rate: float | None = None
     noise: torch.Generator | None = None
     view: View | None = None
@@ -95,8 +96,19 @@ class Adapter(nn.Module):
         keep[real] = drawn.to(x) / (1 - p)
         return x * keep
 
+    def built(self) -> nn.Module | None:
+        """The whole model to train, where the adapter is no addition to the frozen one but a model of its own."""
+        return None
+
+    def begin(self, steps: int) -> None:
+        """Called before training, with the number of optimiser steps to come."""
+
+    def penalty(self) -> Tensor | None:
+        """What is added to the mean loss of each optimiser step (not to the curve), or None."""
+        return None
+
     def after_step(self, step: int) -> None:
-        """Called after each optimiser step, with its number from 1."""
+        """Called after each optimiser step, with its number from 1; the gradients are still there."""
 
     def rates(self) -> dict[nn.Parameter, float]:
         """The parameters that learn at a rate of their own, with that rate."""

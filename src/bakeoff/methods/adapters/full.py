@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.models.backbone import Backbone
@@ -23,6 +23,9 @@ class FullAdapter(Adapter):
     def train(self, mode: bool = True) -> FullAdapter:
         """Nothing changes: the base's own dropout is off for every method."""
         return self
+
+    def built(self) -> nn.Module:
+        return self.model
 
     def tensors(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters())
@@ -44,6 +47,7 @@ class FullAdapter(Adapter):
             self.model.generation_config = plain
 
     def load(self, directory: Path) -> None:
-        from safetensors.torch import load_file
-
-        self.model.load_state_dict(load_file(directory / "model.safetensors"), strict=False)
+        stored = dict(type(self.model).from_pretrained(directory, dtype=self.model.dtype).named_parameters())
+        with torch.no_grad():
+            for name, tensor in self.model.named_parameters():
+                tensor.copy_(stored[name])

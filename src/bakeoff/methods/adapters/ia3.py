@@ -24,7 +24,7 @@ class Ia3Adapter(Adapter):
 
     def __init__(self, outputs: Sequence[Site], inputs: Sequence[Site], backbone: Backbone):
         super().__init__()
-        self.targets = [*outputs, *inputs]
+        self.targets, self.task_type = [*outputs, *inputs], backbone.task_type
         self.sites = frozenset(site.module for site in outputs)
         self.inputs = frozenset(site.module for site in inputs)
         widths = [site.out_features for site in outputs] + [site.in_features for site in inputs]
@@ -78,7 +78,7 @@ class Ia3Adapter(Adapter):
 
         names = {site.name: site.name if split else site.module for site in self.targets}
         return IA3Config(
-            task_type="CAUSAL_LM",
+            task_type=self.task_type,
             target_modules=list(dict.fromkeys(names.values())),
             feedforward_modules=sorted(self.inputs),
             fan_in_fan_out=any(site.transposed and not (split and site.rows) for site in self.targets),

@@ -27,7 +27,7 @@ class LoraAdapter(Adapter):
 
     def __init__(self, method: Lora, sites: Sequence[Site], backbone: Backbone, generator: Generator):
         super().__init__()
-        self.method, self.scaling = method, method.scaling
+        self.method, self.scaling, self.task_type = method, method.scaling, backbone.task_type
         self.transposed = any(site.transposed for site in sites)
         self.targets = list(sites)
         self.sites = frozenset(site.module for site in sites)
@@ -111,7 +111,7 @@ class LoraAdapter(Adapter):
         method, modules = self.method, self._by_module
         wide = {} if split else {module: len(own) for module, own in modules.items() if len(own) > 1}
         return LoraConfig(
-            task_type="CAUSAL_LM",
+            task_type=self.task_type,
             r=method.r,
             lora_alpha=method.lora_alpha,  # pyright: ignore[reportArgumentType]  (a float is as good)
             lora_dropout=method.lora_dropout,

@@ -22,7 +22,7 @@ class PrefixAdapter(Adapter):
 
     def __init__(self, method: PrefixTuning, backbone: Backbone, generator: Generator):
         super().__init__()
-        self.method = method
+        self.method, self.task_type, self.stacks = method, backbone.task_type, backbone.stacks
         self.shape = (backbone.layers, 2, backbone.heads, backbone.head_dim)
         start = torch.randn(
             method.num_virtual_tokens, backbone.layers * 2 * backbone.heads * backbone.head_dim, generator=generator
@@ -43,10 +43,10 @@ class PrefixAdapter(Adapter):
 
         layers, _, heads, head_dim = self.shape
         return PrefixTuningConfig(
-            task_type="CAUSAL_LM",
+            task_type=self.task_type,
             num_virtual_tokens=self.method.num_virtual_tokens,
             token_dim=heads * head_dim,
-            num_transformer_submodules=1,
+            num_transformer_submodules=self.stacks,
             num_layers=layers,
             num_attention_heads=heads,
             encoder_hidden_size=heads * head_dim,

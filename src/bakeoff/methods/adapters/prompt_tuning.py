@@ -16,25 +16,31 @@ if TYPE_CHECKING:
 
 
 class PromptAdapter(Adapter):
-    """Embeddings [tokens, width] put before the input, as peft.PromptEmbedding holds them."""
+    """Embeddings [tokens, width] put before the input, as peft.PromptEmbedding holds them.
+
+    Of an encoder-decoder model they are `num_virtual_tokens` for the encoder, and as many for the decoder, which PEFT
+    counts and saves but does not put anywhere.
+    """
 
     stage = 3
 
     def __init__(self, method: PromptTuning, backbone: Backbone, generator: Generator):
         super().__init__()
         self.method, self.backbone_config = method, backbone.config
+        self.task_type, self.stacks = backbone.task_type, backbone.stacks
         start = self._start(backbone, generator)
         self.embeddings = nn.Parameter(start.to(dtype=backbone.adapter_dtype, device=backbone.device))
 
     def _start(self, backbone: Backbone, generator: Generator) -> Tensor:
         method, table = self.method, backbone.embedding.weight
+        tokens = method.num_virtual_tokens * self.stacks
         if method.prompt_tuning_init == "RANDOM":
-            return torch.randn(method.num_virtual_tokens, table.shape[1], generator=generator)
+            return torch.randn(tokens, table.shape[1], generator=generator)
         if method.prompt_tuning_init == "SAMPLE_VOCAB":
-            ids = torch.randint(0, table.shape[0], (method.num_virtual_tokens,), generator=generator)
+            ids = torch.randint(0, table.shape[0], (tokens,), generator=generator)
         else:
             text = backbone.tokenizer(method.prompt_tuning_init_text)["input_ids"]
-            ids = torch.tensor([text[i % len(text)] for i in range(method.num_virtual_tokens)])
+            ids = torch.tensor([text[i % len(text)] for i in range(tokens)])
         return table[ids.to(table.device)].detach().clone()
 
     def soft_prompt(self) -> Tensor:
@@ -50,10 +56,10 @@ class PromptAdapter(Adapter):
         from peft import PromptTuningConfig
 
         return PromptTuningConfig(
-            task_type="CAUSAL_LM",
+            task_type=self.task_type,
             num_virtual_tokens=self.method.num_virtual_tokens,
             token_dim=self.embeddings.shape[1],
-            num_transformer_submodules=1,
+            num_transformer_submodules=self.stacks,
             num_layers=self.backbone_config.num_hidden_layers,
             num_attention_heads=self.backbone_config.num_attention_heads,
         )
