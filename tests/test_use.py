@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,7 +98,7 @@ def test_peft_reads_what_is_saved_and_gives_the_lanes_logits(architecture, name,
     written = rescore.read(tmp_path / "base", folders, tmp_path / "base", torch.float32, torch.device("cpu"))
     items = examples(4, seed=5, leaves=2)
     (wanted,) = score(Lanes(backbone, [one.adapter]), items)
-    for own, other in zip(wanted, reference.score(SimpleNamespace(logits=written.logits), items), strict=True):  # pyright: ignore[reportArgumentType]
+    for own, other in zip(wanted, reference.score(written, items), strict=True):  # pyright: ignore[reportArgumentType]
         assert own == pytest.approx(other, abs=1e-4)
 
 

@@ -100,10 +100,7 @@ class Plain(Adapter):
             self._viewing = _every
             return self.model(input_ids=ids, attention_mask=mask, decoder_input_ids=given).logits
         logits = self.logits([[*p, *leaf[:-1]] for p, leaf in zip(prompts, leaves, strict=True)], lengths)
-        first = torch.tensor(lengths, device=logits.device)[:, None] - 1
-        columns = first + torch.arange(max(map(len, leaves)), device=logits.device)
-        rows = torch.arange(len(leaves), device=logits.device)[:, None]
-        return logits[rows, columns.clamp(max=logits.shape[1] - 1)]
+        return after_prompts(logits, lengths, max(map(len, leaves)))
 
     def logits(self, sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> Tensor:
         """Next-token logits of right-padded token sequences, [sequences, tokens, vocabulary].
@@ -188,6 +185,14 @@ class Plain(Adapter):
             hook_input(core.get_submodule(site), site, enter)
         for site in part.sites:
             hook_output(core.get_submodule(site), site, transform)
+
+
+def after_prompts(logits: Tensor, prompts: Sequence[int], tokens: int) -> Tensor:
+    """From logits [rows, positions, vocabulary]: those that predict the `tokens` after each row's prompt length."""
+    first = torch.tensor(prompts, device=logits.device)[:, None] - 1
+    columns = first + torch.arange(tokens, device=logits.device)
+    rows = torch.arange(len(prompts), device=logits.device)[:, None]
+    return logits[rows, columns.clamp(max=logits.shape[1] - 1)]
 
 
 class Split(nn.Module):

@@ -16,7 +16,7 @@ from bakeoff.data.example import Example, Message
 from bakeoff.data.messages import encode_training
 from bakeoff.engine import reference
 from bakeoff.engine.evaluate import Questions, questions
-from bakeoff.engine.plain import Plain
+from bakeoff.engine.plain import Plain, after_prompts
 from bakeoff.errors import InputError
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.models.backbone import Backbone
@@ -59,12 +59,14 @@ class Written:
         self.model = model.to(device).eval()
         self.backbone = SimpleNamespace(tokenizer=tokenizer, device=device)
 
-    def logits(self, sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> Tensor:
-        """Next-token logits of right-padded token sequences, [sequences, tokens, vocabulary]."""
+    def leaf_logits(self, prompts: Sequence[Sequence[int]], leaves: Sequence[Sequence[int]]) -> Tensor:
+        """The logits that predict each leaf's tokens after its prompt, [leaves, tokens of the longest, vocabulary]."""
+        sequences = [[*prompt, *leaf[:-1]] for prompt, leaf in zip(prompts, leaves, strict=True)]
         longest, device = max(map(len, sequences)), self.backbone.device
         ids = torch.tensor([[*s, *[0] * (longest - len(s))] for s in sequences], device=device)
         mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences], device=device)
-        return self.model(input_ids=ids, attention_mask=mask).logits[:, -longest:]
+        logits = self.model(input_ids=ids, attention_mask=mask).logits[:, -longest:]
+        return after_prompts(logits, list(map(len, prompts)), max(map(len, leaves)))
 
     def generate(self, prompts: Sequence[Sequence[int]], config: Any) -> list[list[int]]:
         """What `generate` puts after prompts of one length."""
