@@ -192,7 +192,8 @@ class _Worker:
 
     def hang_up(self) -> None:
         """Tell it to end, with whatever it is running."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self.stdin.write(b"\n")
             self.stdin.close()
 
     def end(self, patience: float = 5.0) -> None:

@@ -34,8 +34,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main(folder: str) -> None:
-    """Serve until stdin ends: the grader has closed it, or died."""
-    grader = os.getppid()
+    """Serve until the grader says goodbye (an empty line), or stdin ends without one: the grader died."""
+    grader, parted = os.getppid(), False
     for name in PRELOADED.split():
         __import__(name)
     prctl = _prctl()
@@ -48,11 +48,16 @@ def main(folder: str) -> None:
     try:
         with open(source, "rb") as requests:
             for line in requests:
+                if parted := line == b"\n":
+                    break
                 answer = judge(json.loads(line), folder, source, prctl)
                 os.write(sink, json.dumps(answer).encode() + b"\n")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if os.getppid() != grader:
+        if not parted:
+            patience = time.monotonic() + 2  # a dying process closes its files some time before it is gone
+            while os.getppid() == grader and time.monotonic() < patience:
+                time.sleep(0.01)
             with contextlib.suppress(OSError):  # the last worker of a grader that died finds the folder of all empty
                 os.rmdir(os.path.dirname(folder))
 
