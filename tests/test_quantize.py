@@ -19,8 +19,11 @@ from bakeoff.errors import InputError
 from bakeoff.methods.method import build
 from bakeoff.models.backbone import Backbone, dequantized
 from bakeoff.run import plan as planning
+from bakeoff.run.run import run
 from bakeoff.study.load import load
 from bakeoff.study.spec import Model
+from bakeoff.use.export import export
+from bakeoff.use.trial import open_trial
 
 pytest.importorskip("bitsandbytes", reason="not run: the extra `quant` is not installed")
 METHODS = {
@@ -109,6 +112,16 @@ def test_a_quantized_base_is_another_trial_and_another_group(folder):
     )
     assert [trial.quantize for trial in found.trials] == [None, "nf4"]
     assert len({trial.key() for trial in found.trials}) == 2 == len(found.groups)
+
+
+def test_a_trial_on_four_bits_is_exported_as_peft_and_not_merged(folder, tmp_path):
+    """Read back by transformers and PEFT around a base in 4 bits, it gives the stored answers."""
+    asked = study(folder, "  qlora: {use: lora, r: 2, target_modules: all-linear, quantize: nf4}")
+    opened = open_trial(run(asked, tmp_path / "runs").store, "mini_sentiment/qlora")
+    (agreement,) = export(opened, "peft", tmp_path / "adapter")
+    assert agreement.good and (tmp_path / "adapter" / "adapter_config.json").is_file()
+    with pytest.raises(InputError, match=r"--to: .* in 4 bits"):
+        export(opened, "merged", tmp_path / "merged")
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_peft_reads_what_is_saved_and_gives_the_lanes_logits(architecture, name,
     backbone.model.save_pretrained(tmp_path / "base")
     backbone.tokenizer.save_pretrained(tmp_path / "base")
     folders = sorted((tmp_path / "adapter").glob("part*")) or [tmp_path / "adapter"]
-    written = rescore.read(tmp_path / "base", folders, tmp_path / "base", torch.float32, torch.device("cpu"))
+    written = rescore.read(tmp_path / "base", folders, tmp_path / "base", backbone)
     items = examples(4, seed=5, leaves=2)
     (wanted,) = score(Lanes(backbone, [one.adapter]), items)
     for own, other in zip(wanted, reference.score(written, items), strict=True):  # pyright: ignore[reportArgumentType]

@@ -79,7 +79,7 @@ class Backbone:
         kind = _kind(AutoConfig.from_pretrained(path))
         how: dict[str, Any] = {"dtype": getattr(torch, spec.dtype), "use_safetensors": True, "device_map": device}
         if quantize:
-            how["quantization_config"] = _nf4(how["dtype"])
+            how["quantization_config"] = nf4(how["dtype"])
         try:
             model: Any = kind.from_pretrained(path, attn_implementation="sdpa", **how)
         except ValueError:  # an architecture without it: the reference engine serves it
@@ -200,9 +200,7 @@ def _check_nf4(model: nn.Module, where: str) -> None:
     """InputError where bitsandbytes does not give a weight's numbers back, as with rows of 96 on a CPU (0.50.2)."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    held: list[Any] = [module for module in model.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
-    for module in held:  # this kernel would round to bfloat16, on some CPUs and not on others
-        module.support_avx512bf16_for_cpu = False
+    held = exact_kernels(model)
     for shape in sorted({tuple(module.weight.quant_state.shape) for module in held}):
         probe = torch.linspace(-1, 1, math.prod(shape), device=held[0].weight.device).view(shape)
         back = dequantize_4bit(*quantize_4bit(probe, blocksize=64, quant_type="nf4", compress_statistics=True))
@@ -211,13 +209,21 @@ def _check_nf4(model: nn.Module, where: str) -> None:
             raise InputError(where, what, "leave `quantize:` out for this model")
 
 
+def exact_kernels(model: nn.Module) -> list[Any]:
+    """Switch off bitsandbytes' CPU kernel that rounds to bfloat16 where the CPU knows it; the 4-bit modules."""
+    held: list[Any] = [module for module in model.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
+    for module in held:
+        module.support_avx512bf16_for_cpu = False
+    return held
+
+
 def _numbers(parameter: Any) -> int:
     """How many numbers a parameter holds: those of 4-bit weights lie two in a byte."""
     state = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else math.prod(state.shape)
 
 
-def _nf4(dtype: torch.dtype) -> Any:
+def nf4(dtype: torch.dtype) -> Any:
     """4-bit NormalFloat with double quantisation, computing in `dtype` (Dettmers et al. 2023)."""
     from transformers import BitsAndBytesConfig
 

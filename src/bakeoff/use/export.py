@@ -58,11 +58,14 @@ def export(opened: Opened, to: str, out: Path) -> list[Agreement]:
         raise InputError("TRIAL", f"{opened.label} trains nothing", f"the model is {opened.model.path} as it is")
     if to == "peft" and opened.method.solo:
         raise InputError("--to", f"{opened.trial.method} is a whole model and has no adapter", "use --to merged")
+    if to == "merged" and opened.trial.quantize:
+        what = f"{opened.label} was trained on weights in 4 bits, which a merge would round once more"
+        raise InputError("--to", what, "use --to peft")
     backbone = opened.backbone()
     adapter = opened.adapter(backbone)
     with _staged(out) as folder:
         layout = _peft(opened, adapter, folder) if to == "peft" else _merged(opened, backbone, adapter, folder)
-        written = read(layout.base, layout.adapters, layout.tokenizer, backbone.dtype, backbone.device)
+        written = read(layout.base, layout.adapters, layout.tokenizer, backbone, opened.trial.quantize)
         found = rescore(opened, written, backbone, adapter)
         wrong = [str(one) for one in found if not one.good]
         if wrong:

@@ -19,9 +19,10 @@ from bakeoff.engine.evaluate import Questions, questions
 from bakeoff.engine.plain import Plain, after_prompts
 from bakeoff.errors import InputError
 from bakeoff.methods.adapters.adapter import Adapter
-from bakeoff.models.backbone import Backbone
+from bakeoff.models.backbone import Backbone, exact_kernels, nf4
 from bakeoff.run.plan import context_for
 from bakeoff.store.record import Sample
+from bakeoff.study.spec import Quantize
 from bakeoff.tasks.task import splits
 from bakeoff.use.trial import Opened
 
@@ -56,7 +57,7 @@ class Written:
     """A Hugging Face model, asked for logits and texts as the reference engine asks its own."""
 
     def __init__(self, model: Any, tokenizer: Any, device: torch.device):
-        self.model = model.to(device).eval()
+        self.model = model.eval()
         self.backbone = SimpleNamespace(tokenizer=tokenizer, device=device)
 
     def leaf_logits(self, prompts: Sequence[Sequence[int]], leaves: Sequence[Sequence[int]]) -> Tensor:
@@ -75,19 +76,28 @@ class Written:
         return [row[ids.shape[1] :] for row in out.tolist()]
 
 
-def read(base: Path, adapters: Iterable[Path], tokenizer: Path, dtype: torch.dtype, device: torch.device) -> Written:
-    """The model in `base` with the PEFT adapters around it, one over the other: what a user of PEFT would write."""
+def read(
+    base: Path, adapters: Iterable[Path], tokenizer: Path, backbone: Backbone, quantize: Quantize | None = None
+) -> Written:
+    """The model in `base` with the PEFT adapters around it, one over the other: what a user of PEFT would write.
+
+    In `backbone`'s dtype and on its device, its weights in 4 bits where the trial's were.
+    """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    how: dict[str, Any] = {"dtype": backbone.dtype, "device_map": str(backbone.device)}
+    if quantize:
+        how["quantization_config"] = nf4(backbone.dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, **how)
+    exact_kernels(model)
     model.generation_config = GenerationConfig()  # the authors' habits: not followed in the trial either
     whole = model
     for folder in adapters:
         whole = PeftModel.from_pretrained(model, folder)
-        if hasattr(whole, "prompt_encoder") and dtype == torch.float64:  # PEFT makes it float32 over any base
-            whole.prompt_encoder.to(dtype)
-    return Written(whole, AutoTokenizer.from_pretrained(tokenizer), device)
+        if hasattr(whole, "prompt_encoder") and backbone.dtype == torch.float64:  # PEFT makes it float32 over any base
+            whole.prompt_encoder.to(backbone.dtype)
+    return Written(whole, AutoTokenizer.from_pretrained(tokenizer), backbone.device)
 
 
 @torch.inference_mode()

@@ -61,7 +61,8 @@ class Opened:
         where = f"models.{self.trial.model}.path"
         if weights_hash(self.model, where) != self.trial.weights:
             raise InputError(where, f"{self.model.path} is no longer the model that {self.label} was trained on")
-        return Backbone.load(self.model, "cuda" if torch.cuda.is_available() else "cpu", self.trial.model)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return Backbone.load(self.model, device, self.trial.model, self.trial.quantize)
 
     def adapter(self, backbone: Backbone) -> Adapter:
         """The trained adapter, on `backbone`, for evaluation."""
