@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -96,7 +97,7 @@ def study(folder, methods: str):
     path = folder / "study.yaml"
     path.write_text(
         f"study: q\nmodels: {{tiny: {{path: {folder}}}}}\n"
-        "tasks: [{use: mini_sentiment, train_limit: 8, test_limit: 4}]\n"
+        f"tasks: [{{use: toy, train_limit: 8, test_limit: 4}}]\nplugins: [{Path(__file__).with_name('toy.py')}]\n"
         f"methods:\n{methods}\ntraining: {{max_steps: 1}}\n"
     )
     return load(path)
@@ -117,7 +118,7 @@ def test_a_quantized_base_is_another_trial_and_another_group(folder):
 def test_a_trial_on_four_bits_is_exported_as_peft_and_not_merged(folder, tmp_path):
     """Read back by transformers and PEFT around a base in 4 bits, it gives the stored answers."""
     asked = study(folder, "  qlora: {use: lora, r: 2, target_modules: all-linear, quantize: nf4}")
-    opened = open_trial(run(asked, tmp_path / "runs").store, "mini_sentiment/qlora")
+    opened = open_trial(run(asked, tmp_path / "runs").store, "toy/qlora")
     (agreement,) = export(opened, "peft", tmp_path / "adapter")
     assert agreement.good and (tmp_path / "adapter" / "adapter_config.json").is_file()
     with pytest.raises(InputError, match=r"--to: .* in 4 bits"):
