@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bakeoff.store.record import Benchmark, Cost, CurveRow, Provenance, Record, Sample
+from bakeoff.store.record import Benchmark, Cost, CurveRow, Provenance, Record, Sample, Solo
 from bakeoff.store.store import Store
 from bakeoff.study.spec import TaskSpec, Training, Trial
 
@@ -36,6 +36,7 @@ def make_store(
     reason: str = "out of memory",
     study: str = "made",
     split: Literal["test", "validation"] = "test",
+    solo: Solo | None = None,
 ) -> Store:
     """Trials for every model x task x method x seed (`base` has none); `status` marks (task, method, seed) missing,
     failed or diverged. With several draws, the first has the score and the others none."""
@@ -67,7 +68,7 @@ def make_store(
                 ]
                 mean = float(np.mean(values)) / draws
                 told[benchmark] = Benchmark(metrics={"accuracy": mean}, n_items=len(values), counts=dict(counts or {}))
-            _commit(store, trial, became, samples, told, lanes, reason)
+            _commit(store, trial, became, samples, told, lanes, reason, solo)
     plan = {
         "schema": 1,
         "study": study,
@@ -125,6 +126,7 @@ def _commit(
     told: dict[str, Benchmark],
     lanes: int,
     reason: str,
+    solo: Solo | None,
 ) -> None:
     trained, key = trial.seed is not None, trial.key()
     params = PARAMS.get(trial.method, 1000)
@@ -152,6 +154,7 @@ def _commit(
                 train_steps=120 if trained else 0,
                 lanes=lanes,
                 adapter_bytes=params * 4 + 512 if trained else 0,
+                solo=solo,
             ),
             provenance=Provenance(
                 engine="lanes",

@@ -18,6 +18,7 @@ from bakeoff.analysis.table import results
 from bakeoff.errors import InputError
 from bakeoff.report import svg, tables, terminal, write
 from bakeoff.report.markdown import escape
+from bakeoff.store.record import Solo
 
 RATE = {"base": 0.55, "lora": 0.92, "prefix": 0.84, "prompt": 0.7}
 HOSTILE = (
@@ -93,8 +94,39 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     ids = [a["id"] for _, a in page.tags if a.get("id")]
     assert len(ids) == len(set(ids))
     assert {(a["href"] or "")[1:] for _, a in page.tags if a.get("href")} <= set(ids)
-    assert "an equal share of a pass in which 4 lanes trained together" in text
+    assert "no measurement of a method alone is stored" in text
     assert len(text) < 120_000
+
+
+def test_cost_is_what_was_measured_alone(tmp_path: Path) -> None:
+    """120 steps of a quarter of a second; the shared pass's share, 42.9 seconds, is nowhere on a page."""
+    solo = Solo(
+        step_seconds=0.25, tokens_per_second=1234.4, step_flops=5_600_000_000, timed_steps=4, peak_bytes=900_000_000,
+        held_bytes=700_000_000, inference_seconds=0.0421, inference_ratio=1.372, context_tokens=8,
+    )  # fmt: skip
+    store = make_store(tmp_path, bernoulli(RATE, 80), ("base", "lora"), lanes=3, solo=solo)
+    html, markdown, published, table = (path.read_text() for path in write(store))
+    for text in ("".join(Page(html).words), markdown):
+        text = text.replace("\N{NO-BREAK SPACE}", " ")
+        for shown in ("30.0 s", "250 ms", "1,234", "5.6 G", "900.0 MB", "200.0 MB", "42.1 ms", "1.37", "8 tokens"):
+            assert shown in text, shown
+        assert text.count("Cost per method comes from a short measurement of it alone") >= 1
+        assert "42.9" not in text
+    lora = next(c for c in json.loads(published)["cells"] if c["method"] == "lora")
+    assert lora["solo"] == solo.model_dump() and lora["solo_train_seconds"] == 30.0
+    assert lora["peak_bytes"] == 900_000_000
+    assert lora["train_seconds"] == pytest.approx(40 + 2.94912)
+    row = next(row for row in csv.DictReader(io.StringIO(table)) if row["method"] == "lora")
+    assert (row["solo_step_seconds"], row["solo_train_seconds"], row["solo_reserved_bytes"]) == ("0.25", "30.0", "")
+    assert float(row["solo_inference_ratio"]) == 1.372
+
+
+def test_a_shared_pass_without_a_measurement_tells_no_cost(tmp_path: Path) -> None:
+    """Nor is a peak that lanes shared one's own; a run that had the pass to itself took its own time."""
+    shared = results(make_store(tmp_path / "shared", bernoulli(RATE, 80), lanes=3)).cells[1]
+    alone = results(make_store(tmp_path / "alone", bernoulli(RATE, 80))).cells[1]
+    assert (shared.solo, shared.solo_train_seconds, shared.peak_bytes) == (None, None, None)
+    assert alone.solo_train_seconds == alone.train_seconds == pytest.approx(40 + 2.94912)
 
 
 def test_the_page_shows_what_results_hold(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from bakeoff.errors import InputError
 from bakeoff.run import plan as planning
 from bakeoff.run.progress import Progress
 from bakeoff.run.run import run
+from bakeoff.store.record import Solo
 from bakeoff.study.load import load
 
 STUDY = """
@@ -230,6 +231,49 @@ def test_a_resumed_run_keeps_its_groups(finished, place, size):
     assert store.curve(lost) == finished.store.curve(lost)
     told = [f"--group-size 1 is not used: {place / 'resized-1'} goes on in its groups of up to 3"] if size == 1 else []
     assert [note.split(",")[0] for note in progress.notes] == told
+
+
+def test_every_method_is_measured_alone_once(finished):
+    """The runs of a row share one measurement; what is not trained has an answer's alone."""
+    solos: dict[tuple[str, str], set[Solo | None]] = {}
+    for trial in finished.store.plan()["trials"]:
+        cost = finished.store.record(trial["key"]).cost
+        solos.setdefault((trial["task"], trial["method"]), set()).add(cost.solo)
+    assert all(len(found) == 1 and None not in found for found in solos.values())
+    cells = json.loads((finished.store.directory / "results.json").read_text())["cells"]
+    for cell in cells:
+        assert cell["solo"]["inference_ratio"] > 0
+        assert cell["solo"]["context_tokens"] == {"prompt": 4, "lora+prompt": 4, "prefix": 3}.get(cell["method"], 0)
+        if cell["method"] == "base":
+            assert (cell["solo_train_seconds"], cell["solo"]["step_seconds"]) == (None, None)
+        else:
+            assert cell["solo_train_seconds"] == pytest.approx(5 * cell["solo"]["step_seconds"])
+            assert cell["peak_bytes"] == cell["solo"]["peak_bytes"]
+    page = (finished.store.directory / "report.html").read_text()
+    assert "Cost per method comes from a short measurement of it alone" in page
+
+
+@pytest.mark.parametrize("engine", ["lanes", "reference"])
+def test_a_measurement_that_fails_is_noted_and_changes_no_bit(place, finished, monkeypatch, engine):
+    """With the meter and without it: the same curves, samples and adapters."""
+    study, progress = load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0, 1]"]), Noting()
+    metered = run(study, place / f"metered-{engine}", engine=engine).store
+    with monkeypatch.context() as patch:
+        patch.setattr("bakeoff.engine.meter.measure", lambda *_: torch.empty(2**60))
+        outcome = run(study, place / f"unmetered-{engine}", engine=engine, progress=progress)
+    store = outcome.store
+    assert outcome.failed == () and len(progress.notes) == 6
+    assert all("its cost alone could not be measured (RuntimeError: " in note for note in progress.notes)
+    assert numbers(store) == numbers(metered)
+    for key in numbers(store):
+        assert store.record(key).cost.solo is None and metered.record(key).cost.solo is not None
+        assert store.curve(key) == metered.curve(key)
+        assert store.samples(key) == metered.samples(key)
+        files = sorted(store.adapter(key).rglob("*.safetensors"))
+        assert all(
+            f.read_bytes() == (metered.adapter(key) / f.relative_to(store.adapter(key))).read_bytes() for f in files
+        )
+    assert "its cost is not known" in (store.directory / "report.md").read_text() or engine == "reference"
 
 
 def test_other_trials_make_new_groups(place):

@@ -70,6 +70,15 @@ def test_damage_in_a_trial_is_named_with_its_line(store, name, old, new, said):
     assert mend in str(caught.value)
 
 
+def test_a_record_from_before_methods_were_measured_alone_is_read(store):
+    key = store.plan()["trials"][1]["key"]
+    path = store.trials / key / "record.json"
+    data = json.loads(path.read_text())
+    del data["cost"]["solo"]
+    path.write_text(json.dumps(data))
+    assert store.record(key).cost.solo is None
+
+
 @pytest.mark.parametrize("name", ["samples.jsonl", "curve.jsonl"])
 def test_a_file_that_is_gone_is_missed(store, name):
     key = store.plan()["trials"][1]["key"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from bakeoff.analysis import statistics as st
 from bakeoff.analysis.result import ALPHA, Cell, CellStatus, Comparison, Decision, Run, Split
-from bakeoff.store.record import Record, Sample
+from bakeoff.store.record import Record, Sample, Solo
 
 CONSTANT_ITEMS = 10  # below so many items, one answer to all of them is no sign of collapse
 
@@ -128,6 +128,7 @@ class Table:
         counted = [self.graded[run.key].benchmarks[self.benchmark] for run in runs]
         seconds = sum(record.cost.train_seconds for record in records)
         tokens = sum(record.cost.train_tokens for record in records)
+        solo = next((record.cost.solo for record in known if record.cost.solo), None)
         total = (known[0].total_params or None) if known else None
         trainable = known[0].trainable_params if total else None
         per_seed = [float(mean) for mean in array.mean(axis=1)] if array is not None else []
@@ -151,7 +152,7 @@ class Table:
             adapter_bytes=max((record.cost.adapter_bytes for record in records), default=None),
             train_seconds=seconds / len(records) if records else None,
             tokens_per_second=tokens / seconds if seconds > 0 and tokens else None,
-            peak_bytes=max((r.cost.peak_bytes for r in records if r.cost.peak_bytes is not None), default=None),
+            peak_bytes=_peak(records, solo),
             status=_cell_status(self.planned[name], runs),
             scope="runs and items" if len(per_seed) > 1 else "this checkpoint only",
             trained=trained,
@@ -166,6 +167,8 @@ class Table:
             split=self.split,
             lanes=max((record.cost.lanes for record in records), default=1),
             percent=self.percent,
+            solo_train_seconds=_alone(records, solo) if trained else None,
+            solo=solo,
         )
 
     def comparisons(self) -> list[Comparison]:
@@ -259,6 +262,24 @@ def _cell_status(planned: Sequence[Run], done: Sequence[Run]) -> CellStatus:
         return "incomplete"
     statuses = {run.status for run in planned}
     return "diverged" if "diverged" in statuses else "failed" if "failed" in statuses else "missing"
+
+
+def _alone(records: Sequence[Record], solo: Solo | None) -> float | None:
+    """Training seconds of a run by itself: its steps at the solo pace, else its own time where it shared no pass."""
+    if not records:
+        return None
+    if solo and solo.step_seconds is not None:
+        return solo.step_seconds * sum(record.cost.train_steps for record in records) / len(records)
+    own = [record.cost.train_seconds for record in records if record.cost.lanes == 1]
+    return sum(own) / len(own) if own else None
+
+
+def _peak(records: Sequence[Record], solo: Solo | None) -> int | None:
+    """The most memory of the solo steps, else of runs that shared no pass."""
+    if solo and solo.peak_bytes is not None:
+        return solo.peak_bytes
+    own = [r.cost.peak_bytes for r in records if r.cost.peak_bytes is not None and r.cost.lanes == 1]
+    return max(own, default=None)
 
 
 def _other_scale(metric: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from bakeoff.store.record import Sample, Status
+from bakeoff.store.record import Sample, Solo, Status
 from bakeoff.study.spec import Frozen
 
 ALPHA = 0.05
@@ -53,7 +53,9 @@ class Cell(Frozen):
     over runs and items where two runs or more exist, else over items alone (`scope`). `status` is `incomplete` where
     some planned runs have no result; mean and interval are then those of the others. `train_seconds` is the mean over
     runs (of an equal share of the pass where `lanes` trained together), `tokens_per_second` trained tokens over
-    training seconds, `adapter_bytes` and `peak_bytes` the largest of the runs, `trainable_percent` is of
+    training seconds: what the run took. What the method costs is `solo`, and `solo_train_seconds`, a run's steps at its
+    pace (without it the run's own time where no pass was shared). `peak_bytes` is solo's, or the largest of the runs
+    where each had the device to itself; `adapter_bytes` the largest of the runs, `trainable_percent` is of
     `total_params`, which counts the adapter too. `constant_seeds` counts runs with one answer to every item,
     `diverged_runs` those that diverged and have no score. `split` is what it was judged on: the test set, or training
     examples held out.
@@ -92,6 +94,8 @@ class Cell(Frozen):
     percent: bool = True
     diverged_runs: int = 0
     split: Split = "test"
+    solo_train_seconds: float | None = None
+    solo: Solo | None = None
 
 
 class Comparison(Frozen):

@@ -29,6 +29,7 @@ def render(results: Results) -> str:
             lines += [f"Also {escape(metric)}:", "", *_others(cells), ""]
         if section.comparisons:
             lines += [*_differences(section), ""]
+    lines += ["## Cost", "", tables.cost_explained(results), "", *_costs(results), ""]
     lines += ["## Provenance", "", *_provenance(results), ""]
     return "\n".join(lines)
 
@@ -73,7 +74,7 @@ def _score_row(section: Section, cell: Cell) -> list[str]:
         f"{cell.n_items:,}",
         tables.whole(cell.trainable_params),
         tables.share(cell.trainable_percent),
-        tables.duration(cell.train_seconds) if cell.trained else "",
+        tables.duration(cell.solo_train_seconds) if cell.trained else "",
         tables.size(cell.adapter_bytes) if cell.trained else "",
         tables.status(cell),
     ]
@@ -117,6 +118,13 @@ def _difference_row(pair: Comparison) -> list[str]:
         pair.test,
         tables.decision(pair, escape),
     ]
+
+
+def _costs(results: Results) -> list[str]:
+    cells = [cell for group in tables.costs(results) for cell in group]
+    heads = list(tables.cost(results.cells[0]))
+    rows = [[escape(c.model), escape(c.task), escape(c.method), *map(escape, tables.cost(c).values())] for c in cells]
+    return _grid(["model", "task", "method", *map(escape, heads)], rows, "lll" + "r" * len(heads))
 
 
 def _provenance(results: Results) -> list[str]:

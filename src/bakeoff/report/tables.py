@@ -162,12 +162,66 @@ def how_it_ran(results: Results) -> list[tuple[str, str]]:
 
 
 def costs(results: Results) -> list[list[Cell]]:
-    """The trained cells of each model and task, once per method: costs do not depend on the benchmark."""
+    """Each model's and task's cells once per method, where it has a cost: costs do not depend on the benchmark."""
     groups: dict[tuple[str, str], dict[str, Cell]] = {}
     for cell in results.cells:
-        if cell.trained:
+        if cell.trained or cell.solo:
             groups.setdefault((cell.model, cell.task), {}).setdefault(cell.method, cell)
     return [list(group.values()) for group in groups.values()]
+
+
+def cost(cell: Cell) -> dict[str, str]:
+    """A method's cost by the heads of the cost table; nothing is said of the training of what is not trained."""
+    solo, trained = cell.solo, cell.trained
+    return {
+        "training per run": duration(cell.solo_train_seconds) if trained else "",
+        "optimiser step": step_time(solo and solo.step_seconds) if trained else "",
+        "tokens per second": rate(solo and solo.tokens_per_second) if trained else "",
+        "FLOPs per step": flops(solo and solo.step_flops) if trained else "",
+        "peak memory": _peak(cell) if trained else "",
+        "of it the method's": size(solo and solo.added_bytes) if trained else "",
+        "one answer": step_time(solo and solo.inference_seconds),
+        "one answer, base = 1": f"{solo.inference_ratio:.2f}" if solo else "n/a",
+        "context taken": words.count(solo.context_tokens, "token") if solo else "n/a",
+        "trainable parameters": whole(cell.trainable_params),
+        "of all": share(cell.trainable_percent),
+        "adapter on disk": size(cell.adapter_bytes) if trained else "",
+    }
+
+
+def cost_explained(results: Results) -> str:
+    """What the columns of the cost table are."""
+    return (
+        f"{times_explained(results)} Tokens are those trained on, prompt and answer, without padding; FLOPs those of "
+        "matrix products and attention, forward and backward. Peak memory is the process's resident set on a CPU, and "
+        "what is allocated (and reserved) on a GPU; beside it, the part that was not there before the method came. An "
+        "answer is one prompt of the task read and 16 tokens decoded, the adapter not merged, against the same without "
+        "it; context is taken by virtual tokens."
+    )
+
+
+def step_time(seconds: float | None) -> str:
+    """A short time: `8.3 ms`, `420 ms`, then as `duration`."""
+    if seconds is None or seconds >= 1:
+        return duration(seconds)
+    return f"{seconds * 1000:.{1 if seconds < 0.1 else 0}f}{words.THIN}ms"
+
+
+def flops(number: int | None) -> str:
+    """Floating-point operations in decimal units: `1.3 G`."""
+    if number is None:
+        return "n/a"
+    amount = float(number)
+    for unit in ("", "k", "M", "G", "T"):
+        if amount < 1000:
+            return f"{amount:.{1 if unit else 0}f}{words.THIN}{unit}".rstrip(words.THIN)
+        amount /= 1000
+    return f"{amount:.1f}{words.THIN}P"
+
+
+def _peak(cell: Cell) -> str:
+    reserved = cell.solo.reserved_bytes if cell.solo else None
+    return size(cell.peak_bytes) + (f" ({size(reserved)} reserved)" if reserved is not None else "")
 
 
 def run_variance(verdict: Verdict, percent: bool) -> str:
@@ -202,12 +256,15 @@ def intervals_explained(results: Results) -> str:
 
 
 def times_explained(results: Results) -> str:
-    """What training seconds are, where trials shared a pass."""
-    lanes = sorted({cell.lanes for cell in results.cells if cell.lanes > 1})
-    if not lanes:
-        return "Training time is the mean over runs."
-    most = f"{lanes[-1]}" if len(lanes) == 1 else f"{lanes[0]} to {lanes[-1]}"
-    return f"Training time is the mean over runs, each an equal share of a pass in which {most} lanes trained together."
+    """Where training times and costs come from, in one sentence."""
+    if any(cell.solo for cell in results.cells):
+        return (
+            "Cost per method comes from a short measurement of it alone on the model, in the engine of its runs, since "
+            "runs may share passes; training time is a run's steps at that pace."
+        )
+    if any(cell.lanes > 1 for cell in results.cells):
+        return "Runs shared passes and no measurement of a method alone is stored, so its cost is not known."
+    return "Training time is the mean over runs."
 
 
 def inert(text: str) -> str:

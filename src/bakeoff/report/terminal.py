@@ -31,7 +31,7 @@ def table(results: Results) -> Group:
     for section in tables.sections(results):
         parts.append(_Scores(section))
         parts.append(Padding(Text(tables.inert(section.verdict.sentence)), (0, 0, 1, 0)))
-    parts.append(Text(tables.intervals_explained(results), style="dim"))
+    parts.append(Text(f"{tables.intervals_explained(results)} {tables.times_explained(results)}", style="dim"))
     for doubt in results.doubts:
         parts.append(
             Text(f"{doubt.kind}: {tables.inert(doubt.text)}", style="dim" if doubt.kind == "scope" else "yellow")
@@ -87,7 +87,7 @@ def _row(section: Section, cell: Cell, lines: int) -> dict[str, Text]:
         "seed SD": Text(words.number(cell.seed_sd, cell.percent) if cell.seed_sd is not None else ""),
         "k": Text(tables.runs(cell) if cell.trained else "-"),
         "trainable": Text(tables.whole(cell.trainable_params)),
-        "train time": Text(tables.duration(cell.train_seconds) if cell.trained else "-"),
+        "train time": Text(tables.duration(cell.solo_train_seconds) if cell.trained else "-"),
     }
 
 

@@ -12,12 +12,14 @@ from bakeoff.analysis.result import Cell, Results
 from bakeoff.analysis.table import results
 from bakeoff.errors import InputError, suggest
 from bakeoff.report import html, markdown
+from bakeoff.store.record import Solo
 from bakeoff.store.store import Store
 
 CSV_COLUMNS = (
     "model", "task", "benchmark", "method", "metric", "mean", "ci_low", "ci_high", "scope", "seed_sd", "per_seed",
     "seeds", "n_items", "trainable_params", "total_params", "trainable_percent", "adapter_bytes", "train_seconds",
-    "tokens_per_second", "peak_bytes", "status", "split",
+    "tokens_per_second", "peak_bytes", "status", "split", "solo_train_seconds",
+    *(f"solo_{name}" for name in Solo.model_fields),
 )  # fmt: skip
 
 
@@ -45,7 +47,8 @@ def as_csv(found: Results) -> str:
 
 
 def _field(cell: Cell, name: str) -> object:
-    value = getattr(cell, name)
+    known = name in Cell.model_fields
+    value = getattr(cell, name) if known else getattr(cell.solo, name.removeprefix("solo_"), None)
     return " ".join(repr(one) for one in value) if isinstance(value, tuple) else "" if value is None else value
 
 

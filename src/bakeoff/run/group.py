@@ -16,7 +16,7 @@ import torch
 
 import bakeoff
 from bakeoff.data.messages import Encoded, encode_training
-from bakeoff.engine import evaluate, prove, reference
+from bakeoff.engine import evaluate, meter, prove, reference
 from bakeoff.engine import train as training
 from bakeoff.engine.evaluate import Questions, graded, questions
 from bakeoff.engine.lanes import Lanes
@@ -29,7 +29,7 @@ from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
 from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
-from bakeoff.store.record import Benchmark, Cost, Provenance, Record, Sample
+from bakeoff.store.record import Benchmark, Cost, Provenance, Record, Sample, Solo
 from bakeoff.store.store import Store
 from bakeoff.study.spec import Quantize, Trial
 from bakeoff.tasks.task import Completion
@@ -48,6 +48,7 @@ class Workplace:
     _held: tuple[str, Quantize | None] | None = None
     _doubt: str = ""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    _solos: dict[tuple[str, str], Solo | None] = field(default_factory=dict)
 
     def backbone(self, name: str, quantize: Quantize | None) -> Backbone:
         """The model with its weights, quantized or not; one is held at a time."""
@@ -93,6 +94,19 @@ class Workplace:
 
         return self._once((backbone.name, f"{trial.task}?", context), encode)
 
+    def solo(self, trial: Trial, method: Method, backbone: Backbone, engine: str, context: int) -> Solo | None:
+        """What the trial's method costs alone, measured once for all that cost the same; None, noted, if it fails."""
+        key = meter.same_cost(trial), engine
+        if key not in self._solos:
+            try:
+                examples = self.training_examples(trial, backbone, context) if trial.training else ()
+                prompt = self.questions(trial, backbone, context)[0].encoded[0].prompt
+                self._solos[key] = meter.measure(backbone, method, trial, engine, examples, prompt)
+            except Exception as error:  # out of memory, mostly: the trial itself may still do, or tell why not
+                self._solos[key] = None
+                self.progress.note(f"{trial.label()}: its cost alone could not be measured ({_reason(error)})")
+        return self._solos[key]
+
     def _once(self, key: tuple[str, str, int], make: Callable[[], Any]) -> Any:
         if key not in self._encoded:
             self._encoded = {k: v for k, v in self._encoded.items() if k[0] == key[0]}
@@ -124,11 +138,12 @@ def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list
     methods = [method_of(trial) for trial in trials]
     about.engine = place.engine_for(backbone, methods[0])
     place.progress.group(trials, about.engine)
+    context = context_for(backbone, methods[0].virtual_tokens())
+    about.solo = place.solo(trials[0], methods[0], backbone, about.engine, context)
     adapters = [
         method.attach(backbone, generator(trial.seed, "init")) for method, trial in zip(methods, trials, strict=True)
     ]
     try:
-        context = context_for(backbone, methods[0].virtual_tokens())
         work = _lanes_engine if about.engine == "lanes" else _reference_engine
         outcomes = work(place, backbone, trials, adapters, context)
         return [
@@ -169,7 +184,7 @@ def _lanes_engine(
     outcomes = []
     for i, learner in enumerate(learners):
         own = [found[alive.index(i)] for found in answers] if i in alive else []
-        outcomes.append(_outcome(asked, own, learner, seconds / len(trials), answering, _peak(backbone)))
+        outcomes.append(_outcome(asked, own, learner, seconds / len(trials), answering, _peak(backbone, trials)))
     return outcomes
 
 
@@ -190,7 +205,9 @@ def _reference_engine(
         for ask in asked if not (learner and learner.diverged) else []:
             place.progress.evaluating(ask.benchmark)
             answers.append(reference.answer(model, ask, trial.key()))
-        outcomes.append(_outcome(asked, answers, learner, seconds, time.perf_counter() - started, _peak(backbone)))
+        outcomes.append(
+            _outcome(asked, answers, learner, seconds, time.perf_counter() - started, _peak(backbone, trials))
+        )
     return outcomes
 
 
@@ -263,6 +280,7 @@ def _stored(
             lanes=about.size if about.engine == "lanes" else 1,
             adapter_bytes=sum(file.stat().st_size for file in folder.rglob("*.safetensors")),
             peak_bytes=out.peak_bytes,
+            solo=about.solo,
         ),
         provenance=about.provenance,
     )
@@ -272,13 +290,14 @@ def _stored(
 
 @dataclass
 class _About:
-    """The provenance of one group."""
+    """The provenance of one group, and what its method costs alone."""
 
     place: Workplace
     number: int
     size: int
     started: str
     engine: str = "none"
+    solo: Solo | None = None
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -300,18 +319,22 @@ class _About:
         )
 
     def failed(self, trial: Trial, error: Exception) -> Record:
-        reason = f"{type(error).__name__}: {error}" if not isinstance(error, BakeoffError) else str(error)
         plan = self.place.plan
         declared = plan.parameters[trial.model, trial.method]
         return Record(
             key=trial.key(),
             trial=trial,
             status="failed",
-            reason=reason.split("\n")[0],
+            reason=_reason(error),
             trainable_params=declared,
             total_params=plan.backbones[trial.model].parameters() + (0 if method_of(trial).solo else declared),
             provenance=self.provenance,
         )
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    return (str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}").split("\n")[0]
 
 
 def _reset_peak(backbone: Backbone) -> None:
@@ -319,5 +342,6 @@ def _reset_peak(backbone: Backbone) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _peak(backbone: Backbone) -> int | None:
-    return torch.cuda.max_memory_allocated() if backbone.device.type == "cuda" else None
+def _peak(backbone: Backbone, trials: Sequence[Trial]) -> int | None:
+    """The accelerator's peak, where it is one trial's own: nobody else's adapter was there."""
+    return torch.cuda.max_memory_allocated() if backbone.device.type == "cuda" and len(trials) == 1 else None

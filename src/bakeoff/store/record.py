@@ -1,4 +1,4 @@
-"""A trial's result as data: Record, Sample, CurveRow, Cost, Provenance."""
+"""A trial's result as data: Record, Sample, CurveRow, Cost, Solo, Provenance."""
 
 from __future__ import annotations
 
@@ -37,11 +37,43 @@ class Benchmark(Frozen):
     counts: dict[str, int] = {}
 
 
+class Solo(Frozen):
+    """What a method costs by itself: a few optimiser steps and one answer of an adapter alone on the model.
+
+    Measured by `engine/meter.py` in the trial's own engine, on its first batches, for all trials that differ in seed or
+    learning rate alone. `step_seconds` is the median of `timed_steps`, `tokens_per_second` counts real tokens (as
+    `Cost.train_tokens`), `step_flops` the floating-point operations of one step's matrix products and attention,
+    forward and backward, padding included. `peak_bytes` is the most memory in use in those steps: allocated on a GPU,
+    where `reserved_bytes` is what torch kept for it, else the resident set of the process; `held_bytes` what was in use
+    before the adapter came. All of these are None where nothing is trained, memory also where the system does not tell.
+    `inference_seconds` are those of reading a prompt of the task and decoding 16 tokens, one sequence, the adapter not
+    merged; `inference_ratio` is to the same without it. `context_tokens` are taken by virtual tokens.
+    """
+
+    step_seconds: float | None = None
+    tokens_per_second: float | None = None
+    step_flops: int | None = None
+    timed_steps: int = 0
+    peak_bytes: int | None = None
+    reserved_bytes: int | None = None
+    held_bytes: int | None = None
+    inference_seconds: float
+    inference_ratio: float
+    context_tokens: int = 0
+
+    @property
+    def added_bytes(self) -> int | None:
+        """The peak above what was in use before: the method's own, with all that training it needs."""
+        known = self.peak_bytes is not None and self.held_bytes is not None
+        return max(0, self.peak_bytes - self.held_bytes) if known else None  # pyright: ignore[reportOperatorIssue]
+
+
 class Cost(Frozen):
     """What the trial took. Where `lanes` trials shared a pass, `train_seconds` is an equal share of it.
 
-    `train_tokens` are real tokens the trial was trained on, prompt and answer, padding and sharing apart; `peak_bytes`
-    is the accelerator's peak allocation and None on a CPU, where a process-wide number would not be the trial's own.
+    So a method's own cost is not to be had from it: `solo` is, None where it could not be measured. `train_tokens` are
+    real tokens the trial was trained on, prompt and answer, padding and sharing apart; `peak_bytes` is the
+    accelerator's peak allocation over training and evaluation, None on a CPU and where passes were shared.
     """
 
     train_seconds: float = 0.0
@@ -51,6 +83,7 @@ class Cost(Frozen):
     lanes: int = 1
     adapter_bytes: int = 0
     peak_bytes: int | None = None
+    solo: Solo | None = None
 
 
 class Provenance(Frozen):

@@ -1,0 +1,149 @@
+"""The meter: known answers on a tiny model, and that measuring changes nothing that is measured elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+from conftest import tiny_backbone
+
+from bakeoff.data.messages import Encoded
+from bakeoff.engine import meter
+from bakeoff.errors import TrialError
+from bakeoff.methods.method import build
+from bakeoff.store.record import Solo
+from bakeoff.study import registry
+from bakeoff.study.spec import TaskSpec, Training, Trial
+
+KINDS = [name for name in registry.names("methods") if name != "peft"]
+PROMPT = tuple(range(3, 20))
+EXAMPLES = [Encoded((3 + i, 40, 41, 42, 43), ((50 + i, 1),)) for i in range(8)]  # no shared trunk: 6 columns each
+TRAINING = Training(learning_rate=1e-3, per_device_train_batch_size=4, max_steps=20)
+
+
+def trial(use: str, config: dict, training: Training | None = TRAINING) -> Trial:
+    return Trial(
+        model="tiny", task="toy", method=use, weights="ab" * 32, dtype="float32", task_spec=TaskSpec(use="toy"),
+        task_version=1, dataset="cd" * 32, method_use=use, method_config=config, method_version="1",
+        training=training, seed=None if training is None else 0,
+    )  # fmt: skip
+
+
+def measured(backbone, use: str, config: dict | None = None, engine: str = "lanes", **changes) -> Solo:
+    kind = registry.find("methods", use, "")
+    own: dict = kind.example if config is None else config
+    training = TRAINING.model_copy(update=changes) if kind.trains else None
+    return meter.measure(backbone, build(use, own), trial(use, own, training), engine, EXAMPLES, PROMPT)
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock that goes on by a second whenever it is read."""
+    clock = itertools.count()
+    monkeypatch.setattr(meter, "_now", lambda device: float(next(clock)))
+
+
+def test_flops_of_a_lora_step_by_hand():
+    """Tiny Llama (width 32, 48 inside, 4 heads of 8, 2 layers, 97 words), LoRA r = 2 on all its linear modules."""
+    tokens, targets, r, layers, width, inner = 4 * 6, 4 * 2, 2, 2, 32, 48
+    base = layers * (4 * width * width + 3 * width * inner)
+    first = 3 * width * width  # query, key and value of the first layer: nothing before them is trained
+    ranks = layers * r * (4 * 2 * width + 3 * (width + inner))  # numbers in A and B
+    forward = 2 * tokens * (base + ranks) + 2 * targets * width * 97
+    backward = 2 * tokens * (base - first + 2 * ranks - 3 * r * width) + 2 * targets * width * 97
+    attention = layers * 7 * 2 * 4 * tokens * tokens * 8  # two products forward, five backward (scores made again)
+    solo = measured(tiny_backbone("llama"), "lora", {"r": r, "target_modules": "all-linear"})
+    assert solo.step_flops == forward + backward + attention
+
+
+def test_seconds_and_tokens_of_the_timed_steps(ticking):
+    """A second a step; four examples of five words of prompt, one of answer and the end."""
+    for engine in ("lanes", "reference"):
+        solo = measured(tiny_backbone("llama"), "lora", engine=engine)
+        assert (solo.step_seconds, solo.tokens_per_second, solo.timed_steps) == (1.0, 4 * 7, meter.TIMED_STEPS)
+        assert (solo.inference_seconds, solo.inference_ratio) == (1.0, 1.0)
+
+
+def test_a_trial_of_few_steps_is_measured_in_few():
+    assert measured(tiny_backbone("llama"), "lora", max_steps=2).timed_steps == 2
+
+
+def test_resident_memory_is_the_methods_beside_the_processs():
+    """Full training of a wider model holds a copy, gradients and two moments: four times its weights and more."""
+    from conftest import tiny_model, tiny_tokenizer
+
+    from bakeoff.models.backbone import Backbone
+
+    if meter._resident("VmHWM") is None or not meter._forget_peak(torch.device("cpu")):
+        pytest.skip("not run: the system does not tell the resident set's peak")
+    backbone = Backbone(tiny_model("llama", width=512), tiny_tokenizer(), "wide")
+    weights = 4 * backbone.parameters()
+    full, lora = measured(backbone, "full"), measured(backbone, "lora")
+    assert full.held_bytes and full.peak_bytes and full.added_bytes == full.peak_bytes - full.held_bytes
+    assert lora.added_bytes is not None and full.added_bytes is not None
+    assert 3.5 * weights < full.added_bytes < 8 * weights
+    assert lora.added_bytes < full.added_bytes / 2
+    assert full.reserved_bytes is None
+
+
+def test_context_is_taken_by_virtual_tokens():
+    backbone = tiny_backbone("llama")
+    parts = [
+        {"name": name, "use": use, "config": {"num_virtual_tokens": count}}
+        for name, use, count in (("a", "prompt_tuning", 3), ("b", "prefix_tuning", 5))
+    ]
+    assert measured(backbone, "combine", {"parts": parts}).context_tokens == 8
+    assert measured(backbone, "lora").context_tokens == 0
+
+
+def test_what_trains_nothing_has_an_answer_alone():
+    solo = measured(tiny_backbone("llama"), "base")
+    assert solo.inference_seconds > 0 and 0.1 < solo.inference_ratio < 10
+    assert (solo.step_seconds, solo.step_flops, solo.peak_bytes, solo.held_bytes) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("use", "engine"), [*((use, engine) for use in KINDS for engine in ("lanes", "reference")), ("peft", "reference")]
+)
+def test_measuring_leaves_base_and_generators_alone(use, engine):
+    backbone = tiny_backbone("gpt2")
+    before = copy.deepcopy(backbone.model.state_dict())
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    solo = measured(backbone, use, engine=engine)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.model.state_dict().items())
+    assert not any(p.requires_grad or p.grad is not None for p in backbone.model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.model.modules())
+    if use != "base":
+        assert solo.step_seconds and solo.tokens_per_second and solo.step_flops
+    assert solo.inference_ratio > 0
+
+
+def test_the_base_is_restored_where_measuring_fails(monkeypatch):
+    backbone = tiny_backbone("llama")
+    before = copy.deepcopy(backbone.model.state_dict())
+    monkeypatch.setattr(meter, "_read", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        measured(backbone, "full")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.model.state_dict().items())
+
+
+def test_a_long_prompt_is_cut_to_the_context():
+    backbone, prompt = tiny_backbone("llama"), tuple(range(3, 90)) * 4
+    method = build("prompt_tuning", {"num_virtual_tokens": 10})
+    assert meter._room(backbone, method, prompt) == prompt[-(256 - 10 - meter.DECODED_TOKENS) :]
+    backbone.context = 20
+    with pytest.raises(TrialError, match="a context of 20 has no room"):
+        meter._room(backbone, method, prompt)
+
+
+def test_trials_that_differ_in_seed_or_rate_cost_the_same():
+    lora = trial("lora", {"r": 4})
+    training = TRAINING.model_copy(update={"learning_rate": 1.5})
+    assert meter.same_cost(lora) == meter.same_cost(lora.model_copy(update={"seed": 5, "training": training}))
+    other = TRAINING.model_copy(update={"per_device_train_batch_size": 8})
+    assert meter.same_cost(lora) != meter.same_cost(lora.model_copy(update={"training": other}))
+    assert meter.same_cost(lora) != meter.same_cost(trial("lora", {"r": 8}))
