@@ -21,11 +21,11 @@ quickstart: $(VENV)/installed
 
 test: lint
 	@echo "Running the fast tests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: lint
 	@echo "Running all tests, the slow ones too"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ""
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
 
 lint: $(VENV)/installed-dev
 	@echo "Checking style (ruff)"

@@ -60,6 +60,17 @@ def tiny_backbone(kind: str, dtype: torch.dtype = torch.float32):
     return Backbone(tiny_model(kind).to(dtype), tiny_tokenizer(), kind)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _short_metering():
+    """One timed step and one reading of each method's cost: enough where only its being there matters."""
+    from bakeoff.engine import meter
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"TIMED_STEPS": 1, "READINGS": 1, "DECODED_TOKENS": 2}.items():
+            patch.setattr(meter, name, value)
+        yield
+
+
 @pytest.fixture(params=ARCHITECTURES)
 def architecture(request) -> str:
     return request.param

@@ -20,6 +20,7 @@ from bakeoff.run.run import run
 from bakeoff.store.record import Solo
 from bakeoff.study.load import load
 
+pytestmark = pytest.mark.xdist_group("run")  # its study is run once, not by each worker
 STUDY = """
 study: toy
 models: {{tiny: {{path: {model}}}}}

@@ -26,6 +26,7 @@ from bakeoff.use import chat, ledger, rescore
 from bakeoff.use.export import export
 from bakeoff.use.trial import open_trial
 
+pytestmark = pytest.mark.xdist_group("use")  # its studies take longer than its tests: made once, not by each worker
 STUDY = """
 study: toy
 models: {{tiny: {{path: {model}}}}}

@@ -7,7 +7,8 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +21,7 @@ _plugins: dict[tuple[str, str], type] = {}
 
 def names(room: Room) -> list[str]:
     """Every kind of the room: the package's modules, installed entry points (`bakeoff.<room>`), loaded plugins."""
-    package = importlib.import_module(f"bakeoff.{room}")
-    own = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg} - {_SHARED[room]}
-    installed = {point.name for point in entry_points(group=f"bakeoff.{room}")}
-    return sorted(own | installed | {name for r, name in _plugins if r == room})
+    return sorted(_own(room) | _installed(room).keys() | {name for r, name in _plugins if r == room})
 
 
 def find(room: Room, name: str, where: str) -> Any:
@@ -32,8 +30,8 @@ def find(room: Room, name: str, where: str) -> Any:
         return _plugins[room, name]
     if name not in names(room):
         raise InputError(where, f"unknown {room[:-1]} '{name}'", suggest(name, names(room)))
-    for point in entry_points(group=f"bakeoff.{room}", name=name):
-        return point.load()
+    if name in _installed(room):
+        return _installed(room)[name].load()
     return _kinds(room, importlib.import_module(f"bakeoff.{room}.{name}"))[name]
 
 
@@ -56,6 +54,19 @@ def load_plugin(path: Path, where: str) -> None:
     if not found:
         raise InputError(where, f"{path} defines no method and no task")
     _plugins.update(found)
+
+
+@cache
+def _own(room: Room) -> frozenset[str]:
+    """The kinds of the package itself."""
+    package = importlib.import_module(f"bakeoff.{room}")
+    return frozenset(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg) - {_SHARED[room]}
+
+
+@cache
+def _installed(room: Room) -> dict[str, EntryPoint]:
+    """The kinds of other installed packages; looking through them all takes milliseconds, so it is done once."""
+    return {point.name: point for point in entry_points(group=f"bakeoff.{room}")}
 
 
 def _line(error: BaseException, path: Path) -> str:
