@@ -131,11 +131,12 @@ def _detail(one: Completion, detail: dict) -> dict:
 
 
 def _within(items: Sequence[Encoded], budget: int) -> list[list[int]]:
-    """Neighbouring items in batches of at most `budget` tokens."""
+    """Items of like length in batches of at most `budget` tokens: the rows of a pass are as long as its longest."""
     found: list[list[int]] = [[]]
     tokens = 0
-    for i, item in enumerate(items):
-        size = len(item.prompt) + sum(map(len, item.leaves))
+    sizes = [len(item.prompt) + sum(map(len, item.leaves)) for item in items]
+    for i in sorted(range(len(items)), key=lambda i: (sizes[i], i)):
+        size = sizes[i]
         if found[-1] and tokens + size > budget:
             found.append([])
             tokens = 0

@@ -24,10 +24,15 @@ SLOTS = {"cpu": 64, "cuda": 256}  # sequences decoded at once in each lane
 
 @dataclass
 class Request:
-    """One completion to draw: its encoded prompt, the uniforms that decide it, and what came out."""
+    """One completion to draw: its encoded prompt, the uniforms that decide it, and what came out.
+
+    `limit` is its own most new tokens, within the decoding's. A list given for `logprobs` gets each token's.
+    """
 
     prompt: Encoded
     uniforms: np.random.Generator | None = None  # None = greedy
+    limit: int | None = None
+    logprobs: list[float] | None = None
     ids: list[int] = field(default_factory=list)
     stopped: bool = False
 
@@ -68,7 +73,11 @@ class SlotCache:
                 self.stored[layer, side, slots, :, start : start + columns.shape[1]] = moved.transpose(1, 2)
 
     def keep(self, slots: Tensor) -> None:
-        self.stored, self.filled = self.stored[:, :, slots], self.filled[slots]
+        """Go on with some slots, in this order: they are moved to the front, a layer at a time, and nothing else is."""
+        longest = int(self.filled.max())
+        for layer in self.stored:
+            layer[:, : len(slots), :, :longest] = layer[:, slots, :, :longest]
+        self.stored, self.filled = self.stored[:, :, : len(slots)], self.filled[slots]
 
 
 @torch.inference_mode()
@@ -163,25 +172,26 @@ class _Decoder:
         requests = [request for slot in slots if (request := self.slots[slot])]
         tokens = choose(logits, requests, self.decoding)
         self.last[slots] = torch.tensor(tokens, device=self.last.device)
+        _note(logits, tokens, requests)
         over = []
         for slot, request, token in zip(slots, requests, tokens, strict=True):
             if token in self.stop:
                 request.stopped = True
             else:
                 request.ids.append(token)
-            if request.stopped or len(request.ids) == self.decoding.max_new_tokens:
+            if request.stopped or len(request.ids) == (request.limit or self.decoding.max_new_tokens):
                 self.slots[slot] = None
                 over.append(slot)
         self.cache.filled[over] = 0
 
     def _shrink(self) -> None:
-        """When nothing waits and half the slots idle in every lane, go on with fewer."""
+        """When nothing waits and a fifth of the slots idle in every lane, go on with fewer."""
         lanes = len(self.queues)
         busy = [
             [s for s in range(lane * self.width, (lane + 1) * self.width) if self.slots[s]] for lane in range(lanes)
         ]
         width = max(1, max(map(len, busy)))
-        if 2 * width > self.width:
+        if 5 * width > 4 * self.width:
             return
         keep: list[int] = []
         for lane, own in enumerate(busy):
@@ -191,6 +201,15 @@ class _Decoder:
         self.cache.keep(index)
         self.last, self.width = self.last[index], width
         self.slots = [self.slots[s] for s in keep]
+
+
+def _note(logits: Tensor, tokens: list[int], requests: Sequence[Request]) -> None:
+    """Each token's log-probability (nats), for the requests that want it."""
+    if any(request.logprobs is not None for request in requests):
+        chosen = logits[torch.arange(len(tokens)), tokens] - logits.logsumexp(-1)
+        for request, value in zip(requests, chosen.tolist(), strict=True):
+            if request.logprobs is not None:
+                request.logprobs.append(value)
 
 
 def choose(logits: Tensor, requests: Sequence[Request], decoding: Decoding) -> list[int]:

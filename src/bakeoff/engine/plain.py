@@ -112,8 +112,11 @@ class Plain(Adapter):
         self._viewing = lambda rows, tokens: _view(mask, ends, tokens - longest)
         return self.model(input_ids=ids, attention_mask=mask).logits[:, -longest:]
 
-    def generate(self, prompts: Sequence[Sequence[int]], config: Any) -> list[list[int]]:
-        """What Hugging Face's `generate` puts after prompts of one length, by `config` (a GenerationConfig) alone."""
+    def generate(self, prompts: Sequence[Sequence[int]], config: Any, **options: Any) -> list[list[int]]:
+        """What Hugging Face's `generate` puts after prompts of one length, by `config` (a GenerationConfig) alone.
+
+        `options` are `generate`'s own (criteria to stop by, processors to look at logits with).
+        """
         if self.backbone.encoder_decoder:
             return self._decoded([self._read(prompt) for prompt in prompts], config)
         ids = torch.tensor(prompts, device=self.backbone.device)
@@ -127,7 +130,9 @@ class Plain(Adapter):
             return _view(ids.new_ones(rows, length), full, tokens - length)
 
         self._viewing = viewing
-        out = self.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        out = self.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, **options
+        )
         return [row[length:] for row in out.tolist()]
 
     # --- inside ---

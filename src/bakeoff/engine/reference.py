@@ -26,30 +26,35 @@ EVAL_BATCH = 32
 
 def train(learner: Learner, progress: Progress | None = None) -> float:
     """Train one learner, whose adapter is a Plain model, to its last step; returns the seconds that took."""
-    model = learner.adapter
-    assert isinstance(model, Plain)
     started = time.perf_counter()
-    size = learner.training.per_device_train_batch_size
     with torch.random.fork_rng():
         torch.manual_seed(generator(learner.seed, "dropout").initial_seed())
         for step in range(learner.steps):
-            batch = [learner.examples[i] for i in next(learner.order)]
-            wanted, loss = sum(len(item.leaves[0]) for item in batch), 0.0
-            for i in range(0, len(batch), size):
-                with torch.autocast(model.backbone.device.type, dtype=torch.bfloat16, enabled=learner.training.bf16):
-                    part = _loss(model, batch[i : i + size]) / wanted
-                part.backward()
-                loss += part.item()
-            if (penalty := model.penalty()) is not None:
-                penalty.backward()
-            update(learner, loss, step)
-            learner.tokens += sum(len(item.prompt) + len(item.leaves[0]) for item in batch)
+            loss = train_step(learner, [learner.examples[i] for i in next(learner.order)], step)
             if progress:
                 progress(step + 1, learner.steps, {learner.name: loss})
             if learner.diverged:
                 break
     learner.adapter.eval()
     return time.perf_counter() - started
+
+
+def train_step(learner: Learner, batch: Sequence[Encoded], step: int) -> float:
+    """One optimiser step on `batch`, in micro-batches of the training's size; returns the loss."""
+    model = learner.adapter
+    assert isinstance(model, Plain)
+    size = learner.training.per_device_train_batch_size
+    wanted, loss = sum(len(item.leaves[0]) for item in batch), 0.0
+    for i in range(0, len(batch), size):
+        with torch.autocast(model.backbone.device.type, dtype=torch.bfloat16, enabled=learner.training.bf16):
+            part = _loss(model, batch[i : i + size]) / wanted
+        part.backward()
+        loss += part.item()
+    if (penalty := model.penalty()) is not None:
+        penalty.backward()
+    update(learner, loss, step)
+    learner.tokens += sum(len(item.prompt) + len(item.leaves[0]) for item in batch)
+    return loss
 
 
 def _loss(model: Plain, batch: Sequence[Encoded]) -> Tensor:

@@ -64,7 +64,8 @@ def train(lanes: Lanes, learners: Sequence[Learner], progress: Progress | None =
         if not active:
             break
         running = [learners[i] for i in active]
-        losses = _step(lanes.subset(active), running, [next(one.order) for one in running], step)
+        chosen = [[one.examples[i] for i in next(one.order)] for one in running]
+        losses = train_step(lanes.subset(active), running, chosen, step)
         if progress:
             progress(step + 1, max(one.steps for one in learners), losses)
     for learner in learners:
@@ -72,9 +73,10 @@ def train(lanes: Lanes, learners: Sequence[Learner], progress: Progress | None =
     return time.perf_counter() - started
 
 
-def _step(lanes: Lanes, learners: Sequence[Learner], chosen: Sequence[list[int]], step: int) -> dict[str, float]:
-    """One optimiser step of every learner: forward and backward together, clipping and AdamW each on its own."""
-    items = [[one.examples[i] for i in indices] for one, indices in zip(learners, chosen, strict=True)]
+def train_step(
+    lanes: Lanes, learners: Sequence[Learner], items: Sequence[list[Encoded]], step: int
+) -> dict[str, float]:
+    """One optimiser step of every learner on its `items`: forward and backward together, the update each on its own."""
     wanted = [sum(len(leaf) for item in batch for leaf in item.leaves) for batch in items]
     totals = torch.zeros(len(learners), dtype=torch.float64)
     with _autocast(lanes, learners[0].training.bf16):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers.activations import NewGELUActivation
 
 from bakeoff.errors import InputError
 from bakeoff.models.sites import Norm, Site, find_norms, find_sites
@@ -57,6 +58,12 @@ class Backbone:
         self.head: Any = self.model.get_output_embeddings()
         self.sites: dict[str, Site] = find_sites(model, self.head)
         self.norms: dict[str, Norm] = find_norms(model)
+        self._activations = [
+            (module, name, child, nn.GELU(approximate="tanh"))
+            for module in model.modules()
+            for name, child in module.named_children()
+            if isinstance(child, NewGELUActivation)
+        ]
         absent = [
             key for key in ("hidden_size", "num_hidden_layers", "num_attention_heads") if not hasattr(config, key)
         ]
@@ -156,10 +163,26 @@ class Backbone:
         a token may look; `cache` has `update(keys, values, layer)`, as transformers' Cache.
         """
         decoder = self.model.get_decoder()
-        out = decoder(
-            inputs_embeds=embeds, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=False
-        )
+        with self._fused():
+            out = decoder(
+                inputs_embeds=embeds,
+                position_ids=positions,
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=False,
+            )
         return out.last_hidden_state
+
+    @contextmanager
+    def _fused(self) -> Iterator[None]:
+        """While open, the GELU that transformers writes out in eight operations (GPT-2's) is torch's single one."""
+        for parent, name, _, fused in self._activations:
+            setattr(parent, name, fused)
+        try:
+            yield
+        finally:
+            for parent, name, own, _ in self._activations:
+                setattr(parent, name, own)
 
     @contextmanager
     def transformed(

@@ -46,8 +46,11 @@ class LoraAdapter(Adapter):
     def transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:
         for i in self._by_module[site]:
             a, b = self.A[i], self.B[i]
-            delta = (self.drop(x.to(a.dtype), self.method.lora_dropout) @ a.T) @ b.T * self.scaling
-            y = added(y, delta, self.targets[i])
+            low = self.drop(x.to(a.dtype), self.method.lora_dropout) @ a.T
+            if y.dtype == low.dtype and self.targets[i].rows is None:
+                y = torch.addmm(y, low, b.T, alpha=self.scaling)
+            else:
+                y = added(y, low @ b.T * self.scaling, self.targets[i])
         return y
 
     @classmethod
