@@ -209,6 +209,47 @@ def try_(
 
 
 @app.command()
+def bench(
+    cases: Annotated[list[str] | None, typer.Argument(metavar="[CASE]...", help="Which cases (default: all).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", min=1, metavar="N", help="Pairs of each case (default: its own number).")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="NAME=DIR", help="stories3M, or gpt2 for its tokenizer (default: --from)."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="HUB_ID=PATH", help="stanfordnlp/sst2 or stanfordnlp/imdb (default: --from)."),
+    ] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Names both (default: studies/bench.yaml, if there).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.md", help="Write a page, and FILE.json.")] = None,
+) -> None:
+    """Time lanes against plain Hugging Face + PEFT on this machine: the same work, weights and numbers."""
+    _quiet_libraries()
+    from bakeoff.bench.cases import describe, measure, named
+    from bakeoff.bench.inputs import inputs
+    from bakeoff.bench.measure import machine
+    from bakeoff.bench.show import line, markdown, payload, text
+
+    wanted, given, found = named(cases or ()), inputs(model or (), data or (), from_), []
+    told = Console(stderr=as_json, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    for number, name in enumerate(wanted, 1):
+        told.print(f"{number} of {len(wanted)}: {describe(name)}")
+        found.append(measure(name, given, repeats))
+        told.print(line(found[-1]))
+    result = payload(found, given, machine())
+    if as_json:
+        print(text(result))
+    if out:
+        out.write_text(markdown(result), "utf-8")
+        out.with_suffix(".json").write_text(text(result) + "\n", "utf-8")
+
+
+@app.command()
 def audit(study: StudyName, set_: Set = None) -> None:
     """Count every method's trained parameters by formula, as built and on disk; nothing is trained."""
     from bakeoff.study.load import load

@@ -7,7 +7,7 @@ import gc
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -65,6 +65,13 @@ def measure(
     return Solo(**trained, **read, context_tokens=method.virtual_tokens())
 
 
+def flops(work: Callable[[], Any]) -> int:
+    """The floating-point operations of the matrix products and (dense) attentions that `work` does."""
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter:
+        work()
+    return counter.get_total_flops()
+
+
 def same_cost(trial: Trial) -> str:
     """A key that trials share which differ in seed, learning rate or name alone: they cost the same."""
     training = trial.training and trial.training.model_copy(update={"learning_rate": 1.0})
@@ -77,8 +84,7 @@ def _trained(own: _Engine, trial: Trial, examples: Sequence[Encoded]) -> dict[st
     device = own.backbone.device
     learner = Learner("solo", own.adapter, examples, trial.training, trial.seed)
     steps, learner.steps = min(TIMED_STEPS, learner.steps), 1
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter:
-        own.train(learner, None)
+    step_flops = flops(lambda: own.train(learner, None))
     marks = [(_now(device), learner.tokens)]
     learner.steps = steps
     learner.adapter.train()
@@ -91,7 +97,7 @@ def _trained(own: _Engine, trial: Trial, examples: Sequence[Encoded]) -> dict[st
     return {
         "step_seconds": median(seconds for seconds, _ in passed),
         "tokens_per_second": median(tokens / seconds for seconds, tokens in passed),
-        "step_flops": counter.get_total_flops(),
+        "step_flops": step_flops,
         "timed_steps": steps,
         "peak_bytes": peak,
         "reserved_bytes": reserved,

@@ -1,0 +1,142 @@
+"""How it is measured: pairs of the same work in both engines, one right after the other, and the machine's own rate."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Seconds of the same work in lanes and in plain Hugging Face + PEFT, and how far their results lie apart.
+
+    `length_sorted` are the seconds of the plain engine on the same examples when batches hold equal lengths;
+    `flops` the floating-point operations of the lanes' matrix products; `difference` is in nats.
+    """
+
+    lanes: float
+    plain: float
+    length_sorted: float = 0.0
+    flops: float = 0.0
+    difference: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A case's result. `ratio` is the median over pairs of plain seconds to lanes seconds.
+
+    `fraction_of_gemm` is the lanes' rate of matrix products as a fraction of what a bare one reached in the same run.
+    """
+
+    name: str
+    ratio: float
+    max_loss_difference: float
+    fraction_of_gemm: float
+    ratio_length_sorted: float | None
+    pairs: int
+    lanes_seconds: float
+    plain_seconds: float
+    trunk_tokens: int
+    gemm_gflops: float
+    wanted: float
+    what: str
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Flat, as `--json` prints it."""
+        own = asdict(self)
+        return {**{key: value for key, value in own.items() if key != "more"}, **self.more}
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """The seconds that `work` takes, and what it returns."""
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+def both(first: bool, lanes: Callable[[], Any], plain: Callable[[], Any]) -> tuple[float, Any, float, Any]:
+    """Seconds and results of lanes and plain, run one right after the other; `first` says whether lanes goes first."""
+    if first:
+        ours, mine = timed(lanes)
+        theirs, other = timed(plain)
+    else:
+        theirs, other = timed(plain)
+        ours, mine = timed(lanes)
+    return ours, mine, theirs, other
+
+
+def merged(pairs: Iterable[Pair]) -> Pair:
+    """Several pairs' work as one: seconds and operations add up, the largest difference stays."""
+    every = list(pairs)
+    sums = {key: sum(getattr(p, key) for p in every) for key in ("lanes", "plain", "length_sorted", "flops")}
+    return Pair(**sums, difference=max(p.difference for p in every))
+
+
+def case(name: str, pairs: Sequence[Pair], gemm: float, trunk: int, wanted: float, what: str, **more: Any) -> Case:
+    """The case's result from its pairs; `gemm` in FLOP/s."""
+    total = merged(pairs)
+    return Case(
+        name=name,
+        ratio=statistics.median(p.plain / p.lanes for p in pairs),
+        max_loss_difference=total.difference,
+        fraction_of_gemm=total.flops / total.lanes / gemm,
+        ratio_length_sorted=total.length_sorted / total.lanes if total.length_sorted else None,
+        pairs=len(pairs),
+        lanes_seconds=total.lanes,
+        plain_seconds=total.plain,
+        trunk_tokens=trunk,
+        gemm_gflops=gemm / 1e9,
+        wanted=wanted,
+        what=what,
+        more=more,
+    )
+
+
+def gemm_rate(size: int = 2048, times: int = 5) -> float:
+    """FLOP/s of the best of a few square float32 matrix products."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / min(timed(lambda: torch.mm(a, b))[0] for _ in range(times + 1))
+
+
+def machine() -> dict[str, Any]:
+    """The hardware, the libraries' versions and the date."""
+    import peft
+    import transformers
+
+    from bakeoff import __version__
+
+    return {
+        "cpu": _cpu(),
+        "threads": torch.get_num_threads(),
+        "dtype": "float32",
+        "versions": {
+            "bakeoff": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+        },
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _cpu() -> str:
+    """The processor's name, with what it has for matrices."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    except OSError:
+        return platform.processor() or platform.machine()
+    said = {key.strip(): value.strip() for key, value in lines.items()}
+    kinds = [kind for kind in ("avx2", "avx512f", "amx_tile") if kind in said.get("flags", "").split()]
+    return " ".join([said.get("model name", platform.machine()), f"({', '.join(kinds)})" if kinds else ""]).strip()

@@ -1,0 +1,82 @@
+"""What a user of Hugging Face and PEFT would run: labels scored by padded forwards, text by `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from bakeoff.data.messages import Encoded
+from bakeoff.engine.plain import Plain
+
+
+@torch.inference_mode()
+def scored(model: Plain, batch: Sequence[Encoded]) -> list[list[float]]:
+    """Every label's log-probability (nats) for a batch padded to its longest: one forward for each label.
+
+    The head's logits are computed only at the positions where some row's label is predicted (`logits_to_keep`).
+    """
+    return [list(row) for row in zip(*(_label(model, batch, j) for j in range(len(batch[0].leaves))), strict=True)]
+
+
+def _label(model: Plain, batch: Sequence[Encoded], number: int) -> list[float]:
+    pairs = [(item.prompt, item.leaves[number]) for item in batch]
+    longest = max(len(prompt) + len(leaf) - 1 for prompt, leaf in pairs)
+    ids, mask = torch.zeros(len(pairs), longest, dtype=torch.long), torch.zeros(len(pairs), longest, dtype=torch.long)
+    for row, (prompt, leaf) in enumerate(pairs):
+        own = torch.tensor([*prompt, *leaf[:-1]])
+        ids[row, : len(own)], mask[row, : len(own)] = own, 1
+    soft = model.adapter.soft_prompt()
+    before = 0 if soft is None else len(soft)
+    columns = [[before + len(prompt) - 1 + k for k in range(len(leaf))] for prompt, leaf in pairs]
+    keep = torch.tensor(sorted({column for own in columns for column in own}))
+    logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep).logits
+    return [
+        _sum(logits[row, torch.searchsorted(keep, torch.tensor(own))], leaf)
+        for row, (own, (_, leaf)) in enumerate(zip(columns, pairs, strict=True))
+    ]
+
+
+def _sum(logits: Tensor, leaf: Sequence[int]) -> float:
+    """The log-probability of a leaf's tokens, logits [tokens, vocabulary]."""
+    return float(logits.log_softmax(-1)[torch.arange(len(leaf)), torch.tensor(leaf)].sum())
+
+
+def generated(model: Plain, batch: Sequence[Encoded], limits: Sequence[int]) -> list[tuple[list[int], list[float]]]:
+    """Greedy tokens and their log-probabilities, every row stopped at its own limit, the batch with its last row."""
+    length, noted = len(batch[0].prompt), _Noted()
+    config = GenerationConfig(max_new_tokens=max(limits), do_sample=False, pad_token_id=0)
+    stop = StoppingCriteriaList([_Limits(length, torch.tensor(limits))])
+    with torch.inference_mode():
+        out = model.generate(
+            [item.prompt for item in batch],
+            config,
+            stopping_criteria=stop,
+            logits_processor=LogitsProcessorList([noted]),
+        )
+    found = torch.stack(noted.best, dim=1).tolist()
+    return [(ids[:n], own[:n]) for ids, own, n in zip(out, found, limits, strict=True)]
+
+
+class _Limits(StoppingCriteria):
+    """A row is over at its own number of new tokens."""
+
+    def __init__(self, prompt: int, limits: Tensor):
+        self.prompt, self.limits = prompt, limits
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        return input_ids.shape[1] - self.prompt >= self.limits
+
+
+class _Noted(LogitsProcessor):
+    """Keeps the log-probability of each row's best token, as the lanes do in the same run."""
+
+    def __init__(self) -> None:
+        self.best: list[Tensor] = []
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        self.best.append(scores.amax(-1) - scores.logsumexp(-1))
+        return scores
