@@ -52,9 +52,10 @@ def t5_tokenizer():
     return tokenizer
 
 
-def tiny_t5(dtype: torch.dtype = torch.float32) -> Backbone:
+def tiny_t5(dtype: torch.dtype = torch.float32, width: int = 32) -> Backbone:
     more: Any = {"decoder_start_token_id": 0}
-    config = T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **more)
+    shape: dict[str, Any] = dict(d_model=width, d_kv=width // 4, d_ff=48 if width == 32 else 2 * width)
+    config = T5Config(vocab_size=VOCABULARY, num_layers=2, num_heads=4, **shape, **more)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model: Any = T5ForConditionalGeneration(config)
@@ -129,6 +130,17 @@ def test_every_part_trains_and_nothing_else(name):
     model.adapter.release()
     assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.model.state_dict().items())
     assert torch.equal(chance, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_same_plan_same_bits(name):
+    """Law 5."""
+    found = []
+    for _ in range(2):
+        one = Learner(name, plain(tiny_t5(), name), examples(20), TRAINING, 0)
+        reference.train(one)
+        found.append([row.loss for row in one.curve] + [float(p.sum()) for p in one.adapter.parameters()])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -105,6 +105,19 @@ def test_seeds_rule_and_the_global_generator_is_not_read(name):
     assert (name in SAME_START) == all(torch.equal(first[key], other[key]) for key in first)
 
 
+@pytest.mark.parametrize("name", TYPES)
+def test_same_plan_same_bits(name):
+    """Law 5, whatever the global generator has drawn between."""
+    found = []
+    for _ in range(2):
+        one = learner(tiny_backbone("llama"), name)
+        torch.rand(1)
+        reference.train(one)
+        found.append((losses(one), trained(one.adapter.adapter)))
+    assert found[0][0] == found[1][0] and len(found[0][0]) == 20
+    assert all(torch.equal(found[0][1][key], found[1][1][key]) for key in found[0][1])
+
+
 def test_plain_lora_equals_the_native_one():
     """From the same weights, `peft` with LORA and the native method give the same losses."""
     config = {"r": 4, "lora_alpha": 8.0, "target_modules": ["q_proj", "v_proj"]}

@@ -140,3 +140,42 @@ def test_a_trial_on_four_bits_is_exported_as_peft_and_not_merged(folder, tmp_pat
 def test_what_cannot_be_quantized_is_refused(folder, methods, message):
     with pytest.raises(InputError, match=message):
         planning.make(study(folder, methods))
+
+
+FOREIGN = """
+study: q
+models: {{m: {{path: {model}}}}}
+tasks: [toy]
+methods:
+  lora: {{use: lora, r: 2, target_modules: [query, value]}}
+  prompt: {{use: prompt_tuning, num_virtual_tokens: 3}}
+  qlora: {{use: lora, r: 2, target_modules: [query, value], quantize: nf4}}
+  both: {{use: combine, parts: [lora, prompt], quantize: nf4}}
+  qdora: {{use: peft, peft_type: LORA, use_dora: true, r: 2, quantize: nf4}}
+training: {{learning_rate: 1e-2, per_device_train_batch_size: 4, max_steps: 4}}
+seeds: [0, 1]
+plugins: [{plugin}]
+"""
+
+
+@pytest.mark.parametrize("kind", ["t5", "llama"])
+def test_a_quantized_base_under_the_reference_engine(kind, tmp_path):
+    """An encoder-decoder model's adapters, and PEFT's own types, train on four bits and learn; twice the same."""
+    if kind == "t5":
+        from test_encoder_decoder import t5_tokenizer, tiny_t5
+
+        tiny_t5(width=64).model.save_pretrained(tmp_path / "model")
+        t5_tokenizer().save_pretrained(tmp_path / "model")
+    else:
+        tiny_model(kind, width=64).save_pretrained(tmp_path / "model")
+        tiny_tokenizer().save_pretrained(tmp_path / "model")
+    plugin = Path(__file__).with_name("toy.py")
+    (tmp_path / "q.yaml").write_text(FOREIGN.format(model=tmp_path / "model", plugin=plugin))
+    stores = [run(load(tmp_path / "q.yaml"), tmp_path / out, engine="reference").store for out in ("one", "two")]
+    for trial in stores[0].plan()["trials"]:
+        key = trial["key"]
+        record = stores[0].record(key)
+        assert (record.status, record.provenance.engine) == ("done", "reference"), record.reason
+        curves = [[row.loss for row in store.curve(key)] for store in stores]
+        assert curves[0] == curves[1] and len(curves[0]) == 4
+        assert stores[0].samples(key) == stores[1].samples(key)
