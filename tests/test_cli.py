@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def test_a_run_its_repetition_and_its_report(here, monkeypatch, capsys):
     assert call(monkeypatch, "run", "short.yaml") == 0
     out = capsys.readouterr().out
     assert "lora" in out and "runs/short/report.html" in out.replace("\n", "")
+    assert re.search(r"^1 of 2 trials, 0:\d\d: mini_sentiment/", out, re.MULTILINE)  # what a log gets, not a terminal
+    assert re.search(r"^2 of 2 trials, ", out, re.MULTILINE)
     assert call(monkeypatch, "run", "short.yaml") == 0
     assert "nothing left to run" in capsys.readouterr().out
     assert call(monkeypatch, "status", "runs/short") == 0
@@ -157,9 +160,10 @@ def test_an_interrupt_exits_130(here, monkeypatch, capsys):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bakeoff.cli._run", interrupted)
+    monkeypatch.setattr("bakeoff.run.run.execute", interrupted)
     assert call(monkeypatch, "run", "short.yaml") == 130
-    assert "run the same command again" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "`bakeoff report runs/short` shows them" in told and "run the same command again" in told
 
 
 def test_help_lists_and_version(monkeypatch, capsys):

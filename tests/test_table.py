@@ -115,7 +115,7 @@ def test_an_untrained_model_is_always_b(tmp_path: Path) -> None:
 
 def test_a_clear_winner(tmp_path: Path) -> None:
     found = results(make_store(tmp_path, bernoulli(RATE, 400, 0.05), ("base", "lora", "prefix", "prompt")))
-    (verdict,) = found.verdicts
+    verdict = found.verdicts[0]
     assert (verdict.winner, verdict.winner_set, verdict.family) == ("lora", ("lora",), 6)
     assert verdict.headline.startswith("lora beats every other ranked method on sst2")
     assert "p_holm" in verdict.evidence and "family of 6" in verdict.evidence and "k = 3" in verdict.evidence
@@ -125,7 +125,7 @@ def test_a_clear_winner(tmp_path: Path) -> None:
 def test_what_is_not_separable_is_said_so(tmp_path: Path) -> None:
     rate = {"base": 0.5, "lora": 0.8, "prompt": 0.8}
     found = results(make_store(tmp_path, bernoulli(rate, 200, 0.1)))
-    (verdict,) = found.verdicts
+    verdict = found.verdicts[0]
     assert verdict.winner is None
     assert set(verdict.winner_set) == {"lora", "prompt"}
     assert "not separable" in verdict.headline and "with 80\N{NO-BREAK SPACE}% power" in verdict.evidence
@@ -134,7 +134,7 @@ def test_what_is_not_separable_is_said_so(tmp_path: Path) -> None:
 
 def test_one_seed_says_nothing_about_methods(tmp_path: Path) -> None:
     found = results(make_store(tmp_path, bernoulli(RATE, 300), seeds=(0,)))
-    (verdict,) = found.verdicts
+    verdict = found.verdicts[0]
     assert (verdict.winner, verdict.winner_set) == (None, ())
     assert "says nothing about the methods" in verdict.headline and "on these checkpoints" in verdict.headline
     assert "exact McNemar" in verdict.evidence
@@ -150,7 +150,7 @@ def test_one_seed_says_nothing_about_methods(tmp_path: Path) -> None:
 
 def test_two_seeds_are_flagged_and_not_set_against_the_untrained(tmp_path: Path) -> None:
     found = results(make_store(tmp_path, bernoulli(RATE, 400, 0.05), seeds=(0, 1)))
-    (verdict,) = found.verdicts
+    verdict = found.verdicts[0]
     got = pair(found, "lora", "base")
     assert (got.verdict, got.seed_variance) == ("rests on pooling", "pooled")
     assert got.ci_low is not None and got.ci_low > 0
@@ -187,6 +187,8 @@ def test_missing_failed_and_diverged_trials_stay_in_sight(tmp_path: Path) -> Non
     assert gone.trainable_params == 6144
     assert cell(found, "prefix").status == "incomplete"
     assert "sst2/lora/seed 1" in said(found, "missing")
+    verdict = found.verdicts[0]
+    assert verdict.headline.startswith("So far, with ") and verdict.winner is None
     assert "sst2/prompt/seed 2" in said(found, "failed") and "CUDA went away" in said(found, "failed")
     assert "sst2/prefix/seed 0" in said(found, "diverged")
     assert found.verdicts[0].winner is None
@@ -218,7 +220,7 @@ def test_a_failed_trial_of_unknown_size_has_no_parameters_to_show(tmp_path: Path
 def test_what_was_judged_on_held_out_training_examples_is_no_test_result(tmp_path: Path) -> None:
     store = make_store(tmp_path, bernoulli(RATE, 60), split="validation")
     found = results(store)
-    (verdict,) = found.verdicts
+    verdict = found.verdicts[0]
     assert verdict.split == "validation" and {c.split for c in found.cells} == {"validation"}
     assert "on sst2, validation split (" in verdict.headline
     assert "judged on 60\N{NO-BREAK SPACE}held-out training examples, not on the test set" in said(found, "validation")
@@ -302,7 +304,7 @@ def test_a_collapsed_run_is_named_and_stays_out_of_pool_and_ranking(tmp_path: Pa
 
     store = make_store(tmp_path, scores, ("base", "lora", "prefix", "prompt"), text=text)
     found = results(store)
-    (verdict,) = found.verdicts
+    verdict = found.verdicts[0]
     assert cell(found, "prompt").constant_seeds == 1
     assert '"positive"' in said(found, "constant")
     assert (verdict.pool_df, verdict.pool_methods) == (2 + 2 + 1, 3)
@@ -379,7 +381,7 @@ def test_a_verdict_that_hangs_on_pooling_is_reported(tmp_path: Path) -> None:
 def test_methods_whose_runs_vary_unlike_keep_their_own_variance(tmp_path: Path) -> None:
     """prompt's runs lie 45 items apart and those of lora and prefix one: pooled, lora and prefix were lost in it."""
     found = results(make_store(tmp_path, stripes_apart({"prompt": 45}, n=400), ("base", "lora", "prefix", "prompt")))
-    (verdict,) = found.verdicts
+    verdict = found.verdicts[0]
     means = [c.per_seed for c in found.cells if c.trained]
     assert verdict.bartlett_p == pytest.approx(stats.bartlett(*means).pvalue)
     assert (verdict.seed_sd, verdict.own_variance) == (None, ("lora", "prefix", "prompt"))
@@ -397,7 +399,7 @@ def test_a_method_at_the_ceiling_keeps_out_of_the_pool(tmp_path: Path) -> None:
         return [float(i < 150 + 20 * (seed or 0)) for i in range(200)]
 
     found = results(make_store(tmp_path, scores, ("base", "lora", "prefix", "prompt")))
-    (verdict,) = found.verdicts
+    verdict = found.verdicts[0]
     assert (verdict.pool_methods, verdict.pool_df, verdict.own_variance) == (1, 2, ("lora", "prefix"))
     nearly, wholly = cell(found, "lora"), cell(found, "prefix")
     assert nearly.ci_low == pytest.approx(wholly.ci_low, abs=0.004)

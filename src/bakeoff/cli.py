@@ -64,7 +64,7 @@ def main() -> None:
     except Exception as error:
         code = _shown_by_typer(error)
     if code == 130:
-        console.print("Interrupted. Finished trials are kept; run the same command again to go on.")
+        console.print("Interrupted.")
     sys.exit(code or 0)
 
 
@@ -194,10 +194,12 @@ def try_(
 
     store = Store.open(directory)
     _quiet_libraries()
-    from bakeoff.use.chat import talk
+    from bakeoff.use.chat import asked, talk
     from bakeoff.use.trial import open_trial
 
-    reply = talk(open_trial(store, trial), max_new_tokens)
+    opened = open_trial(store, trial)
+    reply = talk(opened, max_new_tokens)
+    Console(stderr=True, markup=False, emoji=False, highlight=False).print(asked(opened), style="dim", soft_wrap=True)
     for line in text or _prompted():
         if not line.strip():
             continue
@@ -303,8 +305,13 @@ def _run(
         return
     from bakeoff.run.watch import Watch
 
-    with Watch(console) as watch:
-        outcome = execute(job, watch)
+    try:
+        with Watch(console) as watch:
+            outcome = execute(job, watch)
+    except KeyboardInterrupt:
+        done = f"`bakeoff report {job.store.directory}` shows them"
+        console.print(f"Finished trials are kept ({done}); run the same command again to go on.", soft_wrap=True)
+        raise
     _close(study, outcome)
 
 
@@ -339,9 +346,8 @@ def _show_plan(made: Plan) -> None:
     console.print(
         f"{made.study.study}: {len(trials)} trials in {len(groups)} groups of up to {made.group_size} on {made.device}"
     )
-    for name, found in made.examples.items():
-        tested = ", ".join(f"{len(rows)} of {benchmark}" for benchmark, rows in found.benchmarks.items())
-        console.print(f"  {name}: trained on {len(found.train)}, tested on {tested}")
+    for name in made.examples:
+        console.print(f"  {name}: {made.told(name)}")
     table = Table("model", "method", "trainable", "of all", "trials", box=None, pad_edge=False)
     for (model, method), count in made.parameters.items():
         own = [t for t in trials if (t.model, t.method) == (model, method)]

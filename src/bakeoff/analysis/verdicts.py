@@ -24,7 +24,11 @@ def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) ->
     winner = next((cell for cell in ranked if members == [cell.method]), None)
     if winner and (winner.status != "done" or (winner.trained and len(winner.per_seed) < 3)):
         winner = None
+    runs = [run for own in table.planned.values() for run in own]
+    missing = sum(run.status == "missing" for run in runs)
     headline, *evidence = _say(table, cells, pairs, ranked, members, left_out)
+    if 0 < missing < len(runs):
+        winner, headline = None, f"So far, with {len(runs) - missing} of {len(runs)} runs done: {headline}"
     return Verdict(
         model=table.model,
         task=table.task,

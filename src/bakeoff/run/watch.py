@@ -1,4 +1,4 @@
-"""Watch: a run's progress as bars on a terminal; silent where nobody watches."""
+"""Watch: a run's progress, as bars on a terminal and elsewhere (a log, a notebook) as a line for each trial."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Watch(Progress):
         self._bars.stop()
 
     def start(self, trials: int, stored: int) -> None:
+        self._done, self._all, self._began = stored, trials, time.monotonic()
         self._trials = self._bars.add_task("trials", total=trials - stored, told=f"{stored} kept" if stored else "")
         self._steps = self._bars.add_task("", total=None, told="", visible=False)
 
@@ -54,6 +55,11 @@ class Watch(Progress):
 
     def trial(self, record: Record) -> None:
         self._bars.advance(self._trials)
+        self._done += 1
+        if self._bars.disable:
+            minutes, seconds = divmod(round(time.monotonic() - self._began), 60)
+            told = f"{self._done} of {self._all} trials, {minutes}:{seconds:02d}: {record.trial.label()}"
+            self.console.print(told if record.status == "done" else f"{told} {record.status}", soft_wrap=True)
 
     def note(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False)
