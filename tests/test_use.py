@@ -162,7 +162,7 @@ def test_what_cannot_be_exported_is_said_in_a_line_and_nothing_is_written(store,
 
 def test_an_export_that_answers_otherwise_is_not_kept(store, tmp_path, monkeypatch):
     monkeypatch.setattr("bakeoff.methods.adapters.adapter.Adapter.merge", lambda self, model, directory: model)
-    with pytest.raises(BakeoffError, match="what was written answers otherwise"):
+    with pytest.raises(BakeoffError, match="what was written does not answer as the trial did"):
         export(opened(store, "toy/lora/seed 0"), "merged", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

@@ -33,3 +33,8 @@ def suggest(name: str, options: Iterable[str]) -> str:
     if near:
         return f"did you mean '{near[0]}'?"
     return "accepted: " + ", ".join(known) if known else "nothing is accepted here"
+
+
+def extra(name: str) -> str:
+    """The mending half of an error: how to install what only some use, from the checkout."""
+    return f"install the extra: pip install -c constraints.txt -e '.[{name}]'"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import InputError, suggest
+from bakeoff.errors import InputError, extra, suggest
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".json", ".tsv", ".csv", ".jsonl.gz", ".json.gz", ".tsv.gz", ".csv.gz", ".parquet")
@@ -156,7 +156,7 @@ def _hub(hub_id: str, split: str, config: str | None) -> Iterable[Row]:
         library = importlib.import_module("datasets")
     except ImportError as error:
         what = "reading the hub needs the `datasets` library"
-        raise InputError(hub_id, what, f"pip install 'bakeoff[hub]', or {mend}") from error
+        raise InputError(hub_id, what, f"{extra('hub')}, or {mend}") from error
     try:
         return library.load_dataset(hub_id, config, split=split)
     except Exception as error:  # the library raises dozens of kinds, from requests, fsspec, its builders and itself

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -274,7 +275,7 @@ def hook_input(module: nn.Module, site: str, enter: Enter) -> RemovableHandle:
 def locate(spec: Model, where: str) -> Path:
     """The local directory of a model: the path itself, or its snapshot from the Hugging Face hub."""
     path = Path(spec.path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's, False where the name is longer than the system takes
         _check_files(path, where)
         return path
     if path.is_absolute() or spec.path.startswith((".", "~")) or spec.path.count("/") != 1:

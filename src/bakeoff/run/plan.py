@@ -13,7 +13,7 @@ import torch
 
 import bakeoff
 from bakeoff.engine.train import total_steps
-from bakeoff.errors import InputError
+from bakeoff.errors import InputError, extra
 from bakeoff.methods.method import Method, build
 from bakeoff.models.backbone import Backbone, weights_hash
 from bakeoff.study import registry
@@ -56,10 +56,7 @@ class Plan:
         notes = {
             "models": {name: model.path for name, model in self.study.models.items()},
             "methods": {name: _told(spec) for name, spec in self.study.methods.items()},
-            "tasks": {
-                name: _amounts(task, self.examples[name], self.study.tasks[name].split)
-                for name, task in self.tasks.items()
-            },
+            "tasks": {name: self.told(name) for name in self.tasks},
             "training": {
                 name: spec.training.model_dump(mode="json")
                 for name, spec in self.study.methods.items()
@@ -78,6 +75,10 @@ class Plan:
             "notes": notes,
         }
         return json.dumps(data, indent=1) + "\n"
+
+    def told(self, task: str) -> str:
+        """A task and its numbers of examples in a line."""
+        return _amounts(self.tasks[task], self.examples[task], self.study.tasks[task].split)
 
 
 def make(study: Study, group_size: int | None = None) -> Plan:
@@ -161,7 +162,7 @@ def _quantizable(method: Method, where: str) -> None:
         what = f"{method.use} trains the base's own weights, and weights held in 4 bits cannot be trained"
         raise InputError(where, what, "use lora on a quantized base (QLoRA), or leave `quantize:` out")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise InputError(where, "needs the bitsandbytes library", 'pip install "bakeoff[quant]"')
+        raise InputError(where, "needs the bitsandbytes library", extra("quant"))
 
 
 def _distinct(trials: Iterable[Trial]) -> None:

@@ -79,7 +79,7 @@ def _find(name: str) -> Path:
     if os.path.isdir(name):
         raise InputError(name, "is a directory, not a study file", "name a YAML file")
     if not os.path.isfile(name):
-        here = [str(p) for p in Path().glob("*.yaml")]
+        here = [str(p) for p in Path().glob("*.yaml") if not p.name.startswith(".")]
         raise InputError(name, "no such study file or built-in study", suggest(name, [*builtin_names(), *here]))
     return Path(name).resolve()
 

@@ -17,7 +17,7 @@ class MiniSentiment(Task):
     kind: ClassVar[Literal["choose", "generate"]] = "choose"
     metrics = ("accuracy",)
     benchmarks = ("mini_sentiment",)
-    summary = "sentiment of generated film reviews, short to long"
+    summary = "sentiment of generated film reviews, short to long; yes if the writer liked the film, else no"
 
     def train(self, sources: Sources, limit: int | None) -> list[Example]:
         return _examples("train", limit or 1000)

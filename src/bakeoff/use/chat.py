@@ -51,6 +51,13 @@ def talk(opened: Opened, max_new_tokens: int | None = None) -> Callable[[str], R
     return reply
 
 
+def asked(opened: Opened) -> str:
+    """What a text is put to, in a line: the trial's task, and the system message before the text."""
+    sample = opened.task.test(opened.task.benchmarks[0], opened.study.data, 1)[0]
+    system = [message.content for message in sample.prompt if message.role == "system"]
+    return f"{opened.trial.task} ({opened.task.summary})" + (f', asked as "{system[0]}"' if system else "")
+
+
 def _decoding(opened: Opened, max_new_tokens: int | None) -> Decoding:
     """One draw, otherwise as the trial was tested."""
     how = opened.trial.task_spec.decoding or opened.task.decoding

@@ -69,7 +69,9 @@ def export(opened: Opened, to: str, out: Path) -> list[Agreement]:
         found = rescore(opened, written, backbone, adapter)
         wrong = [str(one) for one in found if not one.good]
         if wrong:
-            raise BakeoffError(f"{opened.label}: what was written answers otherwise, so it is not kept: {wrong[0]}")
+            raise BakeoffError(
+                f"{opened.label}: what was written does not answer as the trial did, so it is not kept: {wrong[0]}"
+            )
         (folder / "README.md").write_text(_readme(opened, layout, folder, found), encoding="utf-8")
     return found
 

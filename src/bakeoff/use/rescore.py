@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Agreement:
     """How far a written model's answers are those the trial stored, on one benchmark.
 
     `same` of `asked` answers are equal (None where they were drawn by chance); `nats` is the largest difference of a
-    log-probability (None for greedy text).
+    log-probability (None for greedy text). `wanted` says what is good enough.
     """
 
     benchmark: str
@@ -46,10 +47,12 @@ class Agreement:
     same: int | None
     nats: float | None
     good: bool
+    wanted: str
 
     def __str__(self) -> str:
         told = [] if self.same is None else [f"{self.same} of {self.asked} the same"]
         told += [] if self.nats is None else [f"largest log-probability difference {self.nats:.1e} nats"]
+        told += [f"wanted: {self.wanted}"]
         return f"{self.benchmark}: {self.asked} of {self.stored} stored answers asked again: {', '.join(told)}"
 
 
@@ -134,18 +137,21 @@ def _compared(
     wanted = {sample.id: sample for sample in kept if sample.draw == 0}
     samples = [wanted[example.id] for example in ask.examples]
     nats = NATS.get(opened.trial.dtype, HALF_NATS)
+    within = f"at most {nats:.0e} nats"
     if ask.task.kind == "generate" and ask.decoding.temperature:
         items = [_told(example, sample, backbone) for example, sample in zip(ask.examples, samples, strict=True)]
         own = reference.score(Plain(backbone, adapter).eval(), items)
         off = _largest(own, reference.score(written, items))
-        return Agreement(ask.benchmark, len(samples), len(wanted), None, off, off <= nats)
+        return Agreement(ask.benchmark, len(samples), len(wanted), None, off, off <= nats, within)
     again = [own[0] for own in reference.answer(written, ask, opened.record.key)]
     same = sum(one.text == sample.text for one, sample in zip(again, samples, strict=True))
     if ask.task.kind == "choose":
         off = _largest([sample.detail["logprobs"] for sample in samples], [one.logprobs for one in again])
-        return Agreement(ask.benchmark, len(samples), len(wanted), same, off, off <= nats)
+        return Agreement(ask.benchmark, len(samples), len(wanted), same, off, off <= nats, within)
     enough = SAME_TEXT.get(opened.trial.dtype, HALF_SAME) * len(samples)
-    return Agreement(ask.benchmark, len(samples), len(wanted), same, None, same >= enough)
+    return Agreement(
+        ask.benchmark, len(samples), len(wanted), same, None, same >= enough, f"{math.ceil(enough)} the same"
+    )
 
 
 def _told(example: Example, sample: Sample, backbone: Backbone) -> Any:
