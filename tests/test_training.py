@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from conftest import tiny_backbone
+from scipy.stats import ks_2samp
 from test_laws import examples, learner, losses, method, run_lanes, tensors
 
 from bakeoff.engine import reference
@@ -15,7 +16,7 @@ from bakeoff.engine.evaluate import score
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.plain import Plain
 from bakeoff.engine.randomness import generator
-from bakeoff.engine.train import Learner, batches
+from bakeoff.engine.train import Learner, batches, lane_losses
 from bakeoff.methods.adapters.adapter import Adapter, View
 from bakeoff.methods.method import build
 from bakeoff.study.spec import Training
@@ -63,6 +64,31 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
     assert float(kept.float().mean()) == pytest.approx(0.75, abs=0.01)
     torch.testing.assert_close(dropped.mean(0), x[0], atol=0.08, rtol=0)
     assert torch.equal(adapter.eval().drop(x, 0.25), x)
+
+
+def drawn_losses(engine: str, p: float, count: int = 200) -> list[float]:
+    """One example's loss under `count` draws of LoRA's dropout, from the same weights in either engine."""
+    backbone = tiny_backbone("llama")
+    adapter = method("lora", lora_dropout=p, target_modules="all-linear").attach(backbone, generator(0, "init"))
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator(0, "noise")))
+    items, found = examples(1, seed=7), []
+    lanes, plain = Lanes(backbone, [adapter]), Plain(backbone, adapter).train()
+    adapter.train().seed_noise(generator(0, "dropout"))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for _ in range(count):
+            loss = lane_losses(lanes, [items])[0] if engine == "lanes" else reference._loss(plain, items)
+            found.append(float(loss))
+    return found
+
+
+def test_dropout_has_pefts_distribution():
+    """Losses under many draws: those of lanes and of PEFT's own dropout come from one distribution, others do not."""
+    own, pefts = drawn_losses("lanes", 0.3), drawn_losses("reference", 0.3)
+    assert ks_2samp(own, pefts).pvalue > 0.05
+    assert ks_2samp(own, drawn_losses("reference", 0.6)).pvalue < 0.001
 
 
 def dropping(kind: str, *seeds: int) -> list[float]:
