@@ -15,7 +15,7 @@ from bakeoff.engine import reference
 from bakeoff.engine.evaluate import score
 from bakeoff.engine.generate import Request, generate
 from bakeoff.engine.lanes import Lanes
-from bakeoff.engine.packing import pack, trunk_length
+from bakeoff.engine.packing import trunk_length
 from bakeoff.engine.plain import Plain
 from bakeoff.engine.prove import doubt
 from bakeoff.engine.randomness import generator, sampler
@@ -128,8 +128,9 @@ def test_lanes_equal_peft_over_twenty_steps(architecture, name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_lanes_equal_peft_in_float64(architecture, name):
-    """Law 1 in float64: to 1e-10 with the model's own float32 islands taken out by the test."""
+def test_lanes_equal_peft_in_float64(architecture, name, monkeypatch):
+    """Law 1 in float64: to 1e-10 with the model's own float32 islands taken out by the test, in rows that share."""
+    monkeypatch.setattr("bakeoff.engine.packing.ROW_TOKENS", 12)
     backbone = in_float64(tiny_backbone(architecture, torch.float64))
     one = learner(backbone, name)
     run_lanes(backbone, one)
@@ -318,8 +319,12 @@ def test_same_plan_same_bits(name):
 @pytest.mark.parametrize(
     "name, slots", [("base", 2), *((name, 2) for name in METHODS), *((name, 64) for name in KINDS)]
 )
-def test_cached_generation_equals_uncached(architecture, name, slots):
-    """Law 6: our decoding loop, with few slots and with many, draws what a full pass per token would."""
+def test_cached_generation_equals_uncached(architecture, name, slots, monkeypatch):
+    """Law 6: our decoding loop, with few slots and with many, draws what a full pass per token would.
+
+    Where all prompts are read at once, short rows make them share a trunk across rows.
+    """
+    monkeypatch.setattr("bakeoff.engine.packing.ROW_TOKENS", 12 if slots == 64 else 128)
     backbone = tiny_backbone(architecture)
     adapter = _stirred(method(name), backbone)
     prompts = [Encoded(item.prompt, ()) for item in examples(7, seed=2)]
@@ -409,7 +414,7 @@ def test_packing_is_exact_however_rows_are_cut(architecture, row_tokens, monkeyp
     backbone = tiny_backbone(architecture)
     adapters = [_stirred(method(name), backbone) for name in ("lora", "prefix_tuning", "prompt_tuning")]
     items = examples(6, seed=6, leaves=3)
-    monkeypatch.setattr("bakeoff.engine.lanes.pack", lambda *args, **_: pack(*args, row_tokens=row_tokens))
+    monkeypatch.setattr("bakeoff.engine.packing.ROW_TOKENS", row_tokens)
     found = score(Lanes(backbone, adapters), items)
     for adapter, own in zip(adapters, found, strict=True):
         padded = reference.score(Plain(backbone, adapter).eval(), items)

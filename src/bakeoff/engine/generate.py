@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bakeoff.data.messages import Encoded
-from bakeoff.engine.lanes import Lanes, PrefixCache
+from bakeoff.engine.lanes import Lanes, PackCache
 from bakeoff.engine.packing import Packed
 from bakeoff.study.spec import Decoding
 
@@ -131,7 +131,7 @@ class _Decoder:
                 self.slots[slot] = queue.pop()
         prompts = [[request.prompt for s in own if (request := self.slots[s])] for own in taken]
         packed = self.lanes.pack(prompts)
-        kept = PrefixCache(None, keep=True)
+        kept = self.lanes.cache(packed, keep=True)
         hidden = self.lanes.hidden(packed, kept)
         lane, item, row, column = packed.ends.unbind(1)
         slots = torch.tensor(
@@ -140,9 +140,9 @@ class _Decoder:
         self._move(packed, kept, slots, row, item)
         self._draw(slots.tolist(), self.lanes.logits(hidden, row, column))
 
-    def _move(self, packed: Packed, kept: PrefixCache, slots: Tensor, row: Tensor, item: Tensor) -> None:
-        """Gather each prompt's columns (soft prompt, trunk, branch) into its slot after its prefix, without gaps."""
-        spans = packed.spans[row]  # [prompts, tokens]
+    def _move(self, packed: Packed, kept: PackCache, slots: Tensor, row: Tensor, item: Tensor) -> None:
+        """Gather each prompt's keys (soft prompt, trunk, branch) into its slot after its prefix, without gaps."""
+        spans = packed.keys[row]  # [prompts, shared + tokens]
         mine = (spans == 0) | (spans == item[:, None] + 1)
         length = mine.sum(1)
         columns = torch.argsort((~mine).to(torch.int8), dim=1, stable=True)[:, : int(length.max())]

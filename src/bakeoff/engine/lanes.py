@@ -15,17 +15,21 @@ from bakeoff.methods.adapters.adapter import Adapter, View
 from bakeoff.models.backbone import Backbone
 
 
-class PrefixCache:
-    """What transformers' attention takes for a cache: puts each lane's prefix before the keys and values of a pass.
+class PackCache:
+    """What transformers' attention takes for a cache in a packed pass.
 
-    With `keep`, the pass's own keys and values of each layer, [rows, heads, tokens, head_dim], stay in `kept`.
+    Before each row's keys and values it puts its lane's prefix and the `shared` first columns of its lane's first row
+    (soft prompt and trunk). With `keep`, a layer's keys and values without the prefix, [rows, heads, shared + tokens,
+    head_dim], stay in `kept`.
     """
 
-    def __init__(self, prefix: Tensor | None, keep: bool = False):
-        self.prefix, self.keep = prefix, keep  # prefix: [layers, 2, rows, heads, tokens, head_dim]
+    def __init__(self, packed: Packed, prefix: Tensor | None, keep: bool = False):
+        self.packed, self.prefix, self.keep = packed, prefix, keep  # prefix: [layers, 2, rows, heads, tokens, head_dim]
         self.kept: list[tuple[Tensor, Tensor]] = []
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if self.packed.shared:
+            keys, values = self._lent(keys), self._lent(values)
         if self.keep:
             self.kept.append((keys, values))
         if self.prefix is None:
@@ -34,7 +38,11 @@ class PrefixCache:
         return torch.cat([before[0], keys], dim=2), torch.cat([before[1], values], dim=2)
 
     def get_seq_length(self, *_: Any) -> int:
-        return 0 if self.prefix is None else self.prefix.shape[4]
+        return self.packed.prefix + self.packed.shared
+
+    def _lent(self, own: Tensor) -> Tensor:
+        each, shared = self.packed.rows_per_lane, self.packed.shared
+        return torch.cat([own[::each, :, :shared].repeat_interleave(each, dim=0), own], dim=2)
 
 
 class Lanes:
@@ -63,15 +71,18 @@ class Lanes:
         tails = [max(1, adapter.tail) for adapter in self.adapters]
         return pack(items, self.soft, self.prefix, self.backbone.device, tails=tails, **options)
 
-    def hidden(self, packed: Packed, keep: PrefixCache | None = None) -> Tensor:
-        """The last hidden states of a packed pass, [rows, tokens, width]."""
+    def hidden(self, packed: Packed, cache: PackCache | None = None) -> Tensor:
+        """The last hidden states of a packed pass, [rows, tokens, width]; `cache` where its keys are to be kept."""
         embeds = self._embed(packed)
-        cache = keep or PrefixCache(None)
-        cache.prefix = self.prefix_rows(packed.rows_per_lane)
+        if cache is None and (packed.shared or packed.prefix):
+            cache = self.cache(packed)
         self.tell(packed.spans >= 0, packed.positions, packed.left, packed.virtual)
-        use = cache if cache.prefix is not None or cache.keep else None
         with self.transforming():
-            return self.backbone.hidden(embeds, packed.positions, packed.mask, use)
+            return self.backbone.hidden(embeds, packed.positions, packed.mask, cache)
+
+    def cache(self, packed: Packed, keep: bool = False) -> PackCache:
+        """What a packed pass's attention reads beside the rows' own keys and values."""
+        return PackCache(packed, self.prefix_rows(packed.rows_per_lane), keep)
 
     def tell(self, real: Tensor, positions: Tensor, left: Tensor, virtual: Sequence[int]) -> None:
         """Tell every adapter what its tokens of the next pass are; each [rows, tokens], rows lane by lane."""
@@ -108,10 +119,9 @@ class Lanes:
             embeds = embeds.clone()
             for lane, tokens in enumerate(packed.soft):
                 if tokens:
-                    first = lane * packed.rows_per_lane
                     soft = self.adapters[lane].soft_prompt()
                     assert soft is not None
-                    embeds[first : first + packed.rows_per_lane, :tokens] = soft.to(embeds.dtype)
+                    embeds[lane * packed.rows_per_lane, :tokens] = soft.to(embeds.dtype)
         return embeds
 
     def _transform(self, site: str, x: Tensor, y: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Packing: each lane's examples as few rows `[soft prompt | trunk | branch 1 | ... | branch B]`, with an exact mask.
+"""Packing: each lane's examples as few rows of branches, the first behind `soft prompt | trunk`, with an exact mask.
 
 The trunk is the token prefix that all the lane's examples share; a branch holds an example's other prompt tokens and
-its leaves (the answer, or each label). A token sees the trunk, its own branch before its leaves, and its own leaf;
-positions continue from the trunk. So a packed row computes just what padded rows would.
+its leaves (the answer, or each label). Soft prompt and trunk are read once for each lane: its other rows see their keys
+and values (`lanes.PackCache`). A token sees these, its own branch before its leaves, and its own leaf; positions
+continue from the trunk. So packed rows compute just what padded rows would.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from bakeoff.data.messages import Encoded
 from bakeoff.methods.adapters.adapter import SHARED
 
-ROW_TOKENS = 256  # branch tokens a row should hold: dense attention grows with the square of a row
+ROW_TOKENS = 128  # branch tokens a row should hold: dense attention grows with the square of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +37,26 @@ class Targets:
 class Packed:
     """One pass over the model. `rows` = lanes x rows per lane, lane by lane; `tokens` is the longest row.
 
-    `ids`, `positions` [rows, tokens]; `mask` [rows, 1, tokens, prefix + tokens] boolean; `spans` [rows, tokens] tells
-    each token's item (from 1; 0 shared by the row, -1 padding); `left` [rows, tokens] counts the prompt tokens from
-    each one to its prompt's last (adapter.View); `ends` lists (lane, item, row, column) of each prompt's last token;
-    `soft` says how many leading columns of each lane's rows its soft prompt fills, `virtual` how many positions its
-    soft prompt and prefix take.
+    `ids`, `positions` [rows, tokens]; `spans` [rows, tokens] tells each token's item (from 1; 0 shared by the lane, -1
+    padding); `left` [rows, tokens] counts the prompt tokens from each one to its prompt's last (adapter.View); `ends`
+    lists (lane, item, row, column) of each prompt's last token. Each row's keys are `prefix`, then the first `shared`
+    columns of its lane's first row, then its own: `keys` [rows, shared + tokens] are their spans, and `mask` [rows, 1,
+    tokens, prefix + shared + tokens] (boolean) says which of them a token sees. `soft` says how many leading columns of
+    each lane's first row its soft prompt fills, `virtual` how many positions its soft prompt and prefix take.
     """
 
     ids: Tensor
     positions: Tensor
     mask: Tensor
     spans: Tensor
+    keys: Tensor
     left: Tensor
     targets: Targets
     ends: Tensor
     soft: tuple[int, ...]
     virtual: tuple[int, ...]
     prefix: int
+    shared: int
     rows_per_lane: int
 
 
@@ -71,7 +75,7 @@ def pack(
     soft: Sequence[int],
     prefix: Sequence[int],
     device: torch.device | str = "cpu",
-    row_tokens: int = ROW_TOKENS,
+    row_tokens: int | None = None,
     tails: Sequence[int] = (),
 ) -> Packed:
     """Pack one batch of examples per lane; `soft` and `prefix` are each lane's numbers of virtual tokens.
@@ -80,43 +84,43 @@ def pack(
     """
     trunks = [trunk_length(items, tail) for items, tail in zip(lanes, tails or [1] * len(lanes), strict=True)]
     sizes = [[_branch_tokens(item, trunk) for item in items] for items, trunk in zip(lanes, trunks, strict=True)]
-    needed = [
-        min(-(-sum(size) // row_tokens), len(size)) for size in sizes
-    ]  # a lane's rows do not depend on the others
+    most = row_tokens or ROW_TOKENS
+    needed = [min(-(-sum(size) // most), len(size)) for size in sizes]  # a lane's rows do not depend on the others
     per_lane = max(1, *needed)
     rows: list[_Row] = []
     for lane, (items, size) in enumerate(zip(lanes, sizes, strict=True)):
-        for members in [*_balanced(size, needed[lane]), *[[]] * (per_lane - needed[lane])]:
-            row = _Row(lane, len(rows), soft[lane] if members else 0, prefix[lane])
-            if members:
-                row.share(items[members[0]].prompt[: trunks[lane]])
+        begin = soft[lane] + trunks[lane]
+        for members in [*_balanced(size, needed[lane], begin), *[[]] * (per_lane - needed[lane])]:
+            row = _Row(lane, len(rows), begin + prefix[lane])
+            if items and len(rows) % per_lane == 0:
+                row.share(soft[lane], prefix[lane], items[0].prompt[: trunks[lane]])
             for i in members:
                 row.branch(i, items[i], trunks[lane])
             rows.append(row)
     virtual = tuple(s + p for s, p in zip(soft, prefix, strict=True))
-    return _assemble(rows, tuple(soft), virtual, max(prefix, default=0), per_lane, torch.device(device))
+    shared = max(s + t for s, t in zip(soft, trunks, strict=True)) if per_lane > 1 else 0
+    return _assemble(rows, tuple(soft), tuple(prefix), virtual, shared, per_lane, torch.device(device))
 
 
 class _Row:
     """The growing lists of one row."""
 
-    def __init__(self, lane: int, number: int, soft: int, prefix: int):
-        self.lane, self.number, self.soft, self.prefix = lane, number, soft, prefix
+    def __init__(self, lane: int, number: int, start: int):
+        self.lane, self.number, self.start = lane, number, start  # start: the position of a branch's first token
         self.ids: list[int] = []
         self.positions: list[int] = []
         self.spans: list[int] = []
         self.leaves: list[int] = []
         self.left: list[int] = []
-        self._add([0] * soft, 0, 0, prefix, [SHARED] * soft)
         self.targets: list[tuple[int, int, int, int, int, int]] = []
         self.ends: list[tuple[int, int, int, int]] = []
 
-    def share(self, trunk: Sequence[int]) -> None:
-        self._add(trunk, 0, 0, len(self.ids) + self.prefix, [SHARED] * len(trunk))
+    def share(self, soft: int, prefix: int, trunk: Sequence[int]) -> None:
+        self._add([0] * soft, 0, 0, prefix, [SHARED] * soft)
+        self._add(trunk, 0, 0, prefix + soft, [SHARED] * len(trunk))
 
     def branch(self, item: int, encoded: Encoded, trunk: int) -> None:
-        start = self.soft + self.prefix + trunk
-        own = encoded.prompt[trunk:]
+        start, own = self.start, encoded.prompt[trunk:]
         self._add(own, item + 1, 0, start, range(len(own), 0, -1))
         end = len(self.ids) - 1
         self.ends.append((self.lane, item, self.number, end))
@@ -136,7 +140,13 @@ class _Row:
 
 
 def _assemble(
-    rows: list[_Row], soft: tuple[int, ...], virtual: tuple[int, ...], prefix: int, per_lane: int, device: torch.device
+    rows: list[_Row],
+    soft: tuple[int, ...],
+    prefixes: tuple[int, ...],
+    virtual: tuple[int, ...],
+    shared: int,
+    per_lane: int,
+    device: torch.device,
 ) -> Packed:
     longest = max(1, max(len(row.ids) for row in rows))
 
@@ -145,27 +155,35 @@ def _assemble(
         return torch.tensor([own + [value] * (longest - len(own)) for own in lists], device=device)
 
     spans, leaves = padded("spans", -1), padded("leaves", 0)
-    mask = _mask(spans, leaves)
-    if prefix:
+    keys, key_leaves = spans, leaves
+    if shared:  # a lane's first row has them among its own
+        lent = spans[::per_lane, :shared].clone()
+        lent[lent != 0] = -1
+        lent = lent.repeat_interleave(per_lane, dim=0)
+        lent[::per_lane] = -1
+        keys = torch.cat([lent, spans], dim=1)
+        key_leaves = torch.cat([torch.zeros_like(lent), leaves], dim=1)
+    mask = _mask(spans, leaves, keys, key_leaves)
+    if prefix := max(prefixes, default=0):
         columns = torch.arange(prefix, device=device)
-        lengths = torch.tensor([row.prefix for row in rows], device=device)
+        lengths = torch.tensor([prefixes[row.lane] for row in rows], device=device)
         seen = (columns < lengths[:, None])[:, None, None, :].expand(-1, 1, longest, -1)
         mask = torch.cat([seen, mask], dim=-1)
     targets = torch.tensor([t for row in rows for t in row.targets], dtype=torch.long, device=device).view(-1, 6)
     ends = torch.tensor([e for row in rows for e in row.ends], dtype=torch.long, device=device).view(-1, 4)
     return Packed(
-        padded("ids", 0), padded("positions", 0), mask, spans, padded("left", 0), Targets(*targets.unbind(1)), ends,
-        soft, virtual, prefix, per_lane,
+        padded("ids", 0), padded("positions", 0), mask, spans, keys, padded("left", 0), Targets(*targets.unbind(1)),
+        ends, soft, virtual, prefix, shared, per_lane,
     )  # fmt: skip
 
 
-def _mask(spans: Tensor, leaves: Tensor) -> Tensor:
-    """[rows, 1, tokens, tokens]: no later token; the shared part or the own branch; its prompt or own leaf."""
-    n = spans.shape[1]
-    causal = torch.ones(n, n, dtype=torch.bool, device=spans.device).tril()
-    keys, queries = spans[:, None, :], spans[:, :, None]
-    branch = (keys == 0) | (keys == queries)
-    leaf = (leaves[:, None, :] == 0) | (leaves[:, None, :] == leaves[:, :, None])
+def _mask(spans: Tensor, leaves: Tensor, keys: Tensor, key_leaves: Tensor) -> Tensor:
+    """[rows, 1, tokens, keys]: no later token; the shared part or the own branch; its prompt or own leaf."""
+    tokens, more = spans.shape[1], keys.shape[1] - spans.shape[1]
+    causal = torch.ones(tokens, more + tokens, dtype=torch.bool, device=spans.device).tril(more)
+    seen, own = keys[:, None, :], spans[:, :, None]
+    branch = (seen == 0) | (seen == own)
+    leaf = (key_leaves[:, None, :] == 0) | (key_leaves[:, None, :] == leaves[:, :, None])
     return (causal & branch & leaf)[:, None]
 
 
@@ -173,10 +191,13 @@ def _branch_tokens(item: Encoded, trunk: int) -> int:
     return len(item.prompt) - trunk + sum(len(leaf) - 1 for leaf in item.leaves)
 
 
-def _balanced(sizes: Sequence[int], rows: int) -> list[list[int]]:
-    """Items over rows, the longest first into the emptiest row; within a row in their own order."""
+def _balanced(sizes: Sequence[int], rows: int, begin: int) -> list[list[int]]:
+    """Items over rows, the longest first into the emptiest row; within a row in their own order.
+
+    The first row holds `begin` tokens already.
+    """
     members: list[list[int]] = [[] for _ in range(rows)]
-    load = [0] * rows
+    load = [begin if row == 0 else 0 for row in range(rows)]
     for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
         row = load.index(min(load))
         members[row].append(i)
