@@ -16,11 +16,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from bakeoff.bench import cases
+from bakeoff.bench import cases, plain
 from bakeoff.bench.inputs import inputs, trained_on
 from bakeoff.bench.measure import machine
 from bakeoff.data.messages import Encoded
-from bakeoff.engine import reference
 from bakeoff.engine.generate import Request, generate
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.plain import Plain
@@ -55,7 +54,7 @@ def _trainers(backbone: Backbone, batch: list[Encoded]) -> tuple[Callable[[], An
     adapter = cases.adapter_of(backbone, "lora", 0)
     lanes, one = Lanes(backbone, [adapter]), Learner("lora", adapter, batch, training, 0)
     other = Learner("lora", Plain(backbone, cases.adapter_of(backbone, "lora", 0)), batch, training, 0)
-    return lambda: train_step(lanes, [one], [batch], 1), lambda: reference.train_step(other, batch, 1)
+    return lambda: train_step(lanes, [one], [batch], 1), lambda: plain.train_step(other, batch, 1)
 
 
 def _generator(backbone: Backbone, batch: list[Encoded]) -> Callable[[], Any]:

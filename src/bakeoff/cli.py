@@ -232,23 +232,29 @@ def bench(
 ) -> None:
     """Time lanes against plain Hugging Face + PEFT on this machine: the same work, weights and numbers."""
     _quiet_libraries()
-    from bakeoff.bench.cases import describe, measure, named
+    from bakeoff.bench.cases import describe, named, prepare
     from bakeoff.bench.inputs import inputs
     from bakeoff.bench.measure import machine
-    from bakeoff.bench.show import line, markdown, payload, text
+    from bakeoff.bench.show import Page, head, line, payload, text
 
-    wanted, given, found = named(cases or ()), inputs(model or (), data or (), from_), []
+    wanted, given, about = named(cases or ()), inputs(model or (), data or (), from_), machine()
+    page = Page(out) if out else None
     told = Console(stderr=as_json, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    for number, name in enumerate(wanted, 1):
+    ready = [prepare(name, given, repeats) for name in wanted]  # what is absent is said before anything is timed
+    for said in head(payload([], given, about)):
+        told.print(said)
+    found = []
+    for number, (name, run) in enumerate(zip(wanted, ready, strict=True), 1):
         told.print(f"{number} of {len(wanted)}: {describe(name)}")
-        found.append(measure(name, given, repeats))
+        found.append(run())
         told.print(line(found[-1]))
-    result = payload(found, given, machine())
+        if page:  # after every case: a long run that is cut short keeps what it has
+            page.write(payload(found, given, about))
     if as_json:
-        print(text(result))
-    if out:
-        out.write_text(markdown(result), "utf-8")
-        out.with_suffix(".json").write_text(text(result) + "\n", "utf-8")
+        print(text(payload(found, given, about)))
+    if other := [one.name for one in found if not one.same]:
+        told.print(f"error: the engines do not compute the same: {', '.join(other)}")
+        raise typer.Exit(1)
 
 
 @app.command()

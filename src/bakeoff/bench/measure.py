@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 import time
@@ -16,11 +17,15 @@ import torch
 T = TypeVar("T")
 
 
+LIMIT = 1e-4  # nats: results further apart than this are not the same
+UPDATE_LIMIT = 1e-3  # of what training changed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """Seconds of the same work in lanes and in plain Hugging Face + PEFT, and how far their results lie apart.
 
-    `length_sorted` are the seconds of the plain engine on the same examples when batches hold equal lengths;
+    `length_sorted` are the seconds the plain engine takes for as many real tokens where a batch holds equal lengths;
     `flops` the floating-point operations of the lanes' matrix products; `difference` is in nats.
     """
 
@@ -33,17 +38,20 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A case's result. `ratio` is the median over pairs of plain seconds to lanes seconds.
+    """A case's result. `ratio` is the median over pairs of plain seconds to lanes seconds, `ratios` are all of them.
 
     `fraction_of_gemm` is the lanes' rate of matrix products as a fraction of what a bare one reached in the same run.
+    `max_update_difference` is how far what training changed lies apart, relative to the change. The differences are
+    infinite where a result is not a number.
     """
 
     name: str
     ratio: float
     max_loss_difference: float
+    max_update_difference: float | None
     fraction_of_gemm: float
     ratio_length_sorted: float | None
-    pairs: int
+    ratios: list[float]
     lanes_seconds: float
     plain_seconds: float
     trunk_tokens: int
@@ -52,10 +60,16 @@ class Case:
     what: str
     more: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def same(self) -> bool:
+        """Whether both engines computed the same numbers."""
+        return self.max_loss_difference <= LIMIT and (self.max_update_difference or 0.0) <= UPDATE_LIMIT
+
     def as_json(self) -> dict[str, Any]:
-        """Flat, as `--json` prints it."""
+        """Flat, as `--json` prints it; a difference that is no number is null."""
         own = asdict(self)
-        return {**{key: value for key, value in own.items() if key != "more"}, **self.more}
+        found = {**{key: value for key, value in own.items() if key != "more"}, "same": self.same, **self.more}
+        return {key: None if value == math.inf else value for key, value in found.items()}
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
@@ -76,6 +90,12 @@ def both(first: bool, lanes: Callable[[], Any], plain: Callable[[], Any]) -> tup
     return ours, mine, theirs, other
 
 
+def apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The largest absolute difference of two lists of numbers; infinite where one is not a number."""
+    found = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
+    return max(found, default=0.0) if all(map(math.isfinite, found)) else math.inf
+
+
 def merged(pairs: Iterable[Pair]) -> Pair:
     """Several pairs' work as one: seconds and operations add up, the largest difference stays."""
     every = list(pairs)
@@ -83,16 +103,29 @@ def merged(pairs: Iterable[Pair]) -> Pair:
     return Pair(**sums, difference=max(p.difference for p in every))
 
 
-def case(name: str, pairs: Sequence[Pair], gemm: float, trunk: int, wanted: float, what: str, **more: Any) -> Case:
+def case(
+    name: str,
+    pairs: Sequence[Pair],
+    gemm: float,
+    trunk: int,
+    wanted: float,
+    what: str,
+    max_update_difference: float | None = None,
+    **more: Any,
+) -> Case:
     """The case's result from its pairs; `gemm` in FLOP/s."""
     total = merged(pairs)
+    ratios = [p.plain / p.lanes for p in pairs]
     return Case(
         name=name,
-        ratio=statistics.median(p.plain / p.lanes for p in pairs),
+        ratio=statistics.median(ratios),
         max_loss_difference=total.difference,
+        max_update_difference=max_update_difference,
         fraction_of_gemm=total.flops / total.lanes / gemm,
-        ratio_length_sorted=total.length_sorted / total.lanes if total.length_sorted else None,
-        pairs=len(pairs),
+        ratio_length_sorted=statistics.median(p.length_sorted / p.lanes for p in pairs)
+        if total.length_sorted
+        else None,
+        ratios=ratios,
         lanes_seconds=total.lanes,
         plain_seconds=total.plain,
         trunk_tokens=trunk,

@@ -1,4 +1,4 @@
-"""What a user of Hugging Face and PEFT would run: labels scored by padded forwards, text by `generate`."""
+"""What a user of Hugging Face and PEFT would run: the Trainer's steps, labels scored by padded forwards, `generate`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,34 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from bakeoff.data.messages import Encoded
 from bakeoff.engine.plain import Plain
+from bakeoff.engine.train import Learner, update
+
+
+def train_step(learner: Learner, batch: Sequence[Encoded], step: int) -> float:
+    """One step as the Trainer makes it, on rows padded to the longest; returns the loss.
+
+    The model computes its own loss from `labels` (-100 but on the answers), with all logits and without a cache; then
+    clipping, AdamW and the schedule.
+    """
+    model = learner.adapter
+    assert isinstance(model, Plain)
+    rows = [(*item.prompt, *item.leaves[0]) for item in batch]
+    labels = [[-100] * len(item.prompt) + list(item.leaves[0]) for item in batch]
+    loss = model.model(
+        input_ids=_padded(rows, 0),
+        attention_mask=_padded([[1] * len(row) for row in rows], 0),
+        labels=_padded(labels, -100),
+        num_items_in_batch=sum(len(item.leaves[0]) for item in batch),
+        use_cache=False,
+    ).loss
+    loss.backward()
+    update(learner, loss.item(), step)
+    return loss.item()
+
+
+def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
 @torch.inference_mode()
@@ -24,16 +52,13 @@ def scored(model: Plain, batch: Sequence[Encoded]) -> list[list[float]]:
 
 def _label(model: Plain, batch: Sequence[Encoded], number: int) -> list[float]:
     pairs = [(item.prompt, item.leaves[number]) for item in batch]
-    longest = max(len(prompt) + len(leaf) - 1 for prompt, leaf in pairs)
-    ids, mask = torch.zeros(len(pairs), longest, dtype=torch.long), torch.zeros(len(pairs), longest, dtype=torch.long)
-    for row, (prompt, leaf) in enumerate(pairs):
-        own = torch.tensor([*prompt, *leaf[:-1]])
-        ids[row, : len(own)], mask[row, : len(own)] = own, 1
+    rows = [(*prompt, *leaf[:-1]) for prompt, leaf in pairs]
+    ids, mask = _padded(rows, 0), _padded([[1] * len(row) for row in rows], 0)
     soft = model.adapter.soft_prompt()
     before = 0 if soft is None else len(soft)
     columns = [[before + len(prompt) - 1 + k for k in range(len(leaf))] for prompt, leaf in pairs]
     keep = torch.tensor(sorted({column for own in columns for column in own}))
-    logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep).logits
+    logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
     return [
         _sum(logits[row, torch.searchsorted(keep, torch.tensor(own))], leaf)
         for row, (own, (_, leaf)) in enumerate(zip(columns, pairs, strict=True))

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from bakeoff.bench.inputs import SYSTEM, Inputs
 from bakeoff.bench.measure import Case
+from bakeoff.errors import InputError
 
 METHOD = """\
 Each case is done by both engines in one run, one right after the other on the same batches, in turn; `ratio` is the
-median over these pairs of plain seconds to lanes seconds. Both start from the same weights. Plain is Hugging Face +
-PEFT: batches in dataset order, padded to their longest (training: full logits and the Trainer's arithmetic; scoring:
-one forward for each label with `logits_to_keep`; generation: `generate` in batches of 16 prompts of equal length, every
-row stopped at its own length, the batch running on to its last). `sorted` is the ratio to the plain engine when batches
-hold examples of like length. `difference` is in nats: losses of training steps, log-probabilities of labels, and those
-of the tokens produced. `of gemm` is the rate of the lanes' matrix products (counted by torch's FlopCounterMode, dense
-attention included) over the wall clock, as a fraction of what a bare float32 product of 2048 x 2048 reaches in the
-same run."""
+median over these pairs of plain seconds to lanes seconds, with the least and the greatest of them. Both start from the
+same weights, on which every number of the adapter has an effect.
+
+Plain is Hugging Face + PEFT, its batches in dataset order and padded to their longest. Training: the model's own loss
+from labels, without a cache, and the Trainer's clipping, AdamW and schedule. Scoring: one forward for each label with
+`logits_to_keep`. Generation: `generate` in batches of 16 prompts of equal length, every row stopped at its own length,
+the batch running on to its last. `sorted` is the ratio per real token to the plain engine on batches of like length,
+cut from 640 examples sorted by length and spread evenly over them. `one batch` is the ratio to `generate` on all
+prompts at once; lanes decode all of them at once, and of every adapter.
+
+`difference` is in nats: losses of training steps, log-probabilities of labels, and those of the tokens produced up to
+the first that differs. Above 1e-4, or where what training changed differs by 1e-3 of the change, the command fails.
+`of gemm` is the rate of the lanes' matrix products (counted by torch's FlopCounterMode, dense attention included) over
+the wall clock, as a fraction of what a bare float32 product of 2048 x 2048 reaches in the same run.
+
+`gpt2-124m` is GPT-2's architecture with random weights, the base's own dropout off; its GELU is torch's single
+operation in both engines (GPT-2's configuration spells it out in eight, which plain would run and lanes would not).
+`stories3m` has its real weights."""
+TRUNK = (30, 36)  # tokens that the wanted ratios are meant for
 
 
 def payload(cases: Sequence[Case], given: Inputs, machine: dict[str, Any]) -> dict[str, Any]:
@@ -27,6 +41,7 @@ def payload(cases: Sequence[Case], given: Inputs, machine: dict[str, Any]) -> di
         "cases": [one.as_json() for one in cases],
         "system_prompt": SYSTEM.content,
         "token_lengths_from": f"{given.tokenizer}'s tokenizer",
+        "gpt2_weights": "random",
         "machine": machine,
     }
 
@@ -36,47 +51,105 @@ def text(found: dict[str, Any]) -> str:
     return json.dumps(found, indent=1, allow_nan=False)
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """The same as a Markdown page."""
+def head(found: dict[str, Any]) -> list[str]:
+    """The machine, and what was read and run on it."""
     machine = found["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    head = [
-        "# Lanes against plain Hugging Face + PEFT",
+    return [
         f"{machine['date']}; {machine['cpu']}, {machine['threads']} threads, {machine['dtype']}; {versions}.",
-        f'System prompt: "{found["system_prompt"]}" Token lengths from {found["token_lengths_from"]}.',
-        METHOD,
+        f'System prompt: "{found["system_prompt"]}" Token lengths of gpt2-124m (random weights) from '
+        f"{found['token_lengths_from']}.",
     ]
-    columns = [
-        "case",
-        "what",
-        "wanted",
-        "ratio",
-        "sorted",
-        "difference",
-        "of gemm",
-        "trunk",
-        "pairs",
-        "lanes s",
-        "plain s",
-    ]
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The same as a Markdown page."""
+    columns = ("case", "what", "wanted", "ratio", "sorted", "one batch", "difference", "of gemm", "trunk", "pairs",
+               "lanes s", "plain s")  # fmt: skip
     rows = [columns, ["---"] * len(columns), *(_row(one) for one in found["cases"])]
-    return "\n\n".join([*head, "\n".join(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    parts = ["# Lanes against plain Hugging Face + PEFT", *head(found), METHOD, table]
+    parts += [f"`{one['name']}`: {also}." for one in found["cases"] if (also := _also(one))]
+    return "\n\n".join(parts) + "\n"
+
+
+class Page:
+    """A page and its numbers beside it, FILE.md and FILE.json. InputError where they cannot be written."""
+
+    def __init__(self, path: Path):
+        if path.suffix == ".json":
+            raise InputError("--out", f"{path.name} is where the numbers go", f"name the page: {path.stem}.md")
+        if path.is_dir():
+            raise InputError("--out", f"{path} is a directory", "name the page: FILE.md")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError("--out", f"{path.parent} cannot be made ({error.strerror})", "name another") from None
+        if not os.access(path.parent, os.W_OK):
+            raise InputError("--out", f"{path.parent} cannot be written to", "name another place")
+        self.page, self.numbers = path, path.with_suffix(".json")
+
+    def write(self, found: dict[str, Any]) -> None:
+        self.page.write_text(markdown(found), "utf-8")
+        self.numbers.write_text(text(found) + "\n", "utf-8")
 
 
 def line(one: Case) -> str:
     """A case's result in one line."""
-    beside = "" if one.ratio_length_sorted is None else f" ({one.ratio_length_sorted:.2f} length-sorted)"
-    return (
-        f"{one.name}: {one.ratio:.2f} x{beside}, wanted {one.wanted:g}; difference {one.max_loss_difference:.1e}; "
-        f"{one.fraction_of_gemm:.0%} of {one.gemm_gflops:.0f} GFLOP/s; trunk {one.trunk_tokens} tokens; "
-        f"{one.pairs} pairs, {one.lanes_seconds:.1f} s against {one.plain_seconds:.1f} s"
-    )
+    found = one.as_json()
+    said = [
+        f"{one.name}: {_ratio(found)} x, wanted {one.wanted:g}{'' if one.ratio >= one.wanted else ' (not reached)'}",
+        *([] if one.ratio_length_sorted is None else [f"{one.ratio_length_sorted:.2f} x length-sorted"]),
+        *([f"{found['ratio_in_one_batch']:.2f} x one batch"] if "ratio_in_one_batch" in found else []),
+        f"difference {_difference(found)}",
+        f"{one.fraction_of_gemm:.0%} of {one.gemm_gflops:.0f} GFLOP/s",
+        f"trunk {_trunk(found)} tokens",
+        f"{len(one.ratios)} pairs, {one.lanes_seconds:.1f} s against {one.plain_seconds:.1f} s",
+    ]
+    return "; ".join(said)
 
 
 def _row(one: dict[str, Any]) -> list[str]:
-    beside = "" if one["ratio_length_sorted"] is None else f"{one['ratio_length_sorted']:.2f}"
     return [
-        f"`{one['name']}`", one["what"], f"{one['wanted']:g}", f"{one['ratio']:.2f}", beside,
-        f"{one['max_loss_difference']:.1e}", f"{one['fraction_of_gemm']:.0%}", str(one["trunk_tokens"]),
-        str(one["pairs"]), f"{one['lanes_seconds']:.1f}", f"{one['plain_seconds']:.1f}",
+        f"`{one['name']}`", one["what"], f"{one['wanted']:g}", _ratio(one), _maybe(one, "ratio_length_sorted"),
+        _maybe(one, "ratio_in_one_batch"), _difference(one), f"{one['fraction_of_gemm']:.0%}", _trunk(one),
+        str(len(one["ratios"])), f"{one['lanes_seconds']:.1f}", f"{one['plain_seconds']:.1f}",
     ]  # fmt: skip
+
+
+def _also(one: dict[str, Any]) -> str:
+    """What else a case has to say, in words."""
+    said = []
+    if "ratio_by_method" in one:
+        said.append("by method " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in one["ratio_by_method"].items()))
+    if one["name"].startswith("train/"):
+        value = one["max_update_difference"]
+        said.append(f"what training changed differs by {value:.1e} of the change" if value is not None else "diverged")
+    if "padded_tokens" in one:
+        said.append(f"{one['real_tokens']:,} real tokens, {one['padded_tokens']:,} padded")
+    if "texts" in one:
+        said.append(f"{one['same_texts']} of {one['texts']} texts are the same to the last token")
+        said.append(
+            f"keys and values take {one['lanes_cache_mib']:,.0f} MiB in lanes, {one['plain_cache_mib']:,.0f} MiB in "
+            f"plain, {one['plain_cache_in_one_batch_mib']:,.0f} MiB in one batch"
+        )
+    return "; ".join(said)
+
+
+def _ratio(one: dict[str, Any]) -> str:
+    spread = f" ({min(one['ratios']):.2f} to {max(one['ratios']):.2f})" if len(one["ratios"]) > 1 else ""
+    return f"{one['ratio']:.2f}{spread}"
+
+
+def _difference(one: dict[str, Any]) -> str:
+    value = one["max_loss_difference"]
+    return "not a number" if value is None else f"{value:.1e}" + ("" if one["same"] else " (not the same)")
+
+
+def _trunk(one: dict[str, Any]) -> str:
+    low, high = TRUNK
+    return f"{one['trunk_tokens']}" + ("" if low <= one["trunk_tokens"] <= high else f" (not {low} to {high})")
+
+
+def _maybe(one: dict[str, Any], key: str) -> str:
+    return "" if one.get(key) is None else f"{one[key]:.2f}"
