@@ -73,6 +73,43 @@ def test_seconds_and_tokens_of_the_timed_steps(ticking):
         assert (solo.inference_seconds, solo.inference_ratio) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize("engine", ["lanes", "reference"])
+def test_a_rate_at_which_the_trial_diverges_is_measured(engine):
+    """One measurement serves all rates, so it follows none of them, nor a part's own."""
+    lora, prompt = {"r": 2, "target_modules": "all-linear"}, {"num_virtual_tokens": 2}
+    parts = [
+        {"name": "lora", "use": "lora", "config": lora, "learning_rate": 1e30},
+        {"name": "prompt", "use": "prompt_tuning", "config": prompt},
+    ]
+    for use, config in (("lora", lora), ("combine", {"parts": parts})):
+        solo = measured(tiny_backbone("llama"), use, config, engine, learning_rate=1e30)
+        assert solo.timed_steps == meter.TIMED_STEPS and solo.step_seconds
+
+
+def test_the_step_is_the_median_and_its_range_is_kept(monkeypatch):
+    """Of four steps of 1, 2, 4 and 8 seconds."""
+    marks = iter([0.0, 1.0, 3.0, 7.0, 15.0, *range(100, 200)])
+    monkeypatch.setattr(meter, "_now", lambda device: float(next(marks)))
+    solo = measured(tiny_backbone("llama"), "lora")
+    assert (solo.step_seconds, solo.step_seconds_min, solo.step_seconds_max) == (3.0, 1.0, 8.0)
+
+
+def test_what_a_first_step_leaves_in_memory_is_no_methods(monkeypatch):
+    """A library that takes 100 MB when it is first used, and keeps them."""
+    kept: list[torch.Tensor] = []
+    train = meter.train.train
+
+    def first(*given):
+        kept.extend([] if kept else [torch.ones(25_000_000)])
+        return train(*given)
+
+    monkeypatch.setattr(meter.train, "train", first)
+    solo = measured(tiny_backbone("llama"), "lora")
+    if solo.added_bytes is None:
+        pytest.skip("not run: the system does not tell the resident set's peak")
+    assert kept and solo.added_bytes < 50_000_000
+
+
 def test_a_trial_of_few_steps_is_measured_in_few():
     assert measured(tiny_backbone("llama"), "lora", max_steps=2).timed_steps == 2
 

@@ -101,24 +101,35 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
 def test_cost_is_what_was_measured_alone(tmp_path: Path) -> None:
     """120 steps of a quarter of a second; the shared pass's share, 42.9 seconds, is nowhere on a page."""
     solo = Solo(
-        step_seconds=0.25, tokens_per_second=1234.4, step_flops=5_600_000_000, timed_steps=4, peak_bytes=900_000_000,
-        held_bytes=700_000_000, inference_seconds=0.0421, inference_ratio=1.372, context_tokens=8,
+        step_seconds=0.25, step_seconds_min=0.2, step_seconds_max=1.5, tokens_per_second=1234.4,
+        step_flops=5_600_000_000, timed_steps=4, peak_bytes=900_000_000, held_bytes=700_000_000,
+        inference_seconds=0.0421, inference_ratio=1.372, context_tokens=8,
     )  # fmt: skip
     store = make_store(tmp_path, bernoulli(RATE, 80), ("base", "lora"), lanes=3, solo=solo)
     html, markdown, published, table = (path.read_text() for path in write(store))
     for text in ("".join(Page(html).words), markdown):
         text = text.replace("\N{NO-BREAK SPACE}", " ")
-        for shown in ("30.0 s", "250 ms", "1,234", "5.6 G", "900.0 MB", "200.0 MB", "42.1 ms", "1.37", "8 tokens"):
+        for shown in (
+            "30.0 s",
+            "250 ms (200 ms to 1.5 s)",
+            "1,234",
+            "5.6 G",
+            "900.0 MB",
+            "200.0 MB",
+            "42.1 ms",
+            "1.37",
+            "8 tokens",
+        ):
             assert shown in text, shown
         assert text.count("Cost per method comes from a short measurement of it alone") >= 1
-        assert "42.9" not in text
+        assert "42.9" not in text and tables.FROM_RUNS not in text
     lora = next(c for c in json.loads(published)["cells"] if c["method"] == "lora")
     assert lora["solo"] == solo.model_dump() and lora["solo_train_seconds"] == 30.0
     assert lora["peak_bytes"] == 900_000_000
     assert lora["train_seconds"] == pytest.approx(40 + 2.94912)
     row = next(row for row in csv.DictReader(io.StringIO(table)) if row["method"] == "lora")
     assert (row["solo_step_seconds"], row["solo_train_seconds"], row["solo_reserved_bytes"]) == ("0.25", "30.0", "")
-    assert float(row["solo_inference_ratio"]) == 1.372
+    assert (float(row["solo_inference_ratio"]), row["lanes"]) == (1.372, "3")
 
 
 def test_a_shared_pass_without_a_measurement_tells_no_cost(tmp_path: Path) -> None:
@@ -127,6 +138,19 @@ def test_a_shared_pass_without_a_measurement_tells_no_cost(tmp_path: Path) -> No
     alone = results(make_store(tmp_path / "alone", bernoulli(RATE, 80))).cells[1]
     assert (shared.solo, shared.solo_train_seconds, shared.peak_bytes) == (None, None, None)
     assert alone.solo_train_seconds == alone.train_seconds == pytest.approx(40 + 2.94912)
+
+
+def test_costs_that_are_no_measurement_alone_are_marked(tmp_path: Path) -> None:
+    """Without one a method shows its runs' own time, marked on every page, and the mark explained."""
+    store = make_store(tmp_path, bernoulli(RATE, 80))
+    html, markdown, *_ = (path.read_text() for path in write(store))
+    console = Console(width=120, file=io.StringIO(), color_system=None)
+    console.print(terminal.table(results(store)))
+    shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    for text in ("".join(Page(html).words), markdown, shown):
+        text = text.replace("\N{NO-BREAK SPACE}", " ")
+        assert "42.9 s \N{DOUBLE DAGGER}" in text
+        assert "\N{DOUBLE DAGGER} No measurement of it alone is stored" in " ".join(text.split())
 
 
 def test_the_page_shows_what_results_hold(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import gc
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -32,7 +33,8 @@ from bakeoff.models.backbone import Backbone
 from bakeoff.store.record import Solo
 from bakeoff.study.spec import Decoding, Trial
 
-TIMED_STEPS = 4  # after one that warms up and whose FLOPs are counted
+TIMED_STEPS = 4  # after one that warms up
+RATE = 1e-6  # the learning rate of all of them: no trial's own, so that none diverges
 READINGS = 3  # of the prompt, with and without the adapter in turn, after one of each that warms up
 DECODED_TOKENS = 16
 _ATTENTION_ON_CPU: dict[Any, Any] = {  # torch has formulas for the GPU's kernels only; they are given shapes
@@ -54,14 +56,15 @@ def measure(
     kind = _ByLanes if engine == "lanes" else _ByReference
     with torch.random.fork_rng():
         bare = kind(backbone, _Bare(backbone))
-        held = _held(backbone.device)
-        adapter = method.attach(backbone, generator(trial.seed, "init"))
-        try:
+        trained: dict[str, Any] = {}
+        if trial.training:
+            with _attached(backbone, method, trial) as adapter:
+                trained["step_flops"] = _first_step(kind(backbone, adapter), trial, examples)
+            trained["held_bytes"] = _held(backbone.device)
+        with _attached(backbone, method, trial) as adapter:
             own = kind(backbone, adapter)
-            trained = {**_trained(own, trial, examples), "held_bytes": held} if trial.training else {}
+            trained |= _trained(own, trial, examples) if trial.training else {}
             read = _read(own, bare, _room(backbone, method, prompt))
-        finally:
-            adapter.release()
     return Solo(**trained, **read, context_tokens=method.virtual_tokens())
 
 
@@ -78,13 +81,36 @@ def same_cost(trial: Trial) -> str:
     return trial.model_copy(update={"seed": None, "training": training}).key()
 
 
-def _trained(own: _Engine, trial: Trial, examples: Sequence[Encoded]) -> dict[str, Any]:
-    """Seconds, real tokens and FLOPs of an optimiser step, and the most memory of the timed ones."""
+@contextmanager
+def _attached(backbone: Backbone, method: Method, trial: Trial) -> Iterator[Adapter]:
+    """A new adapter that is thrown away; its parts learn at no rates of their own."""
+    adapter = method.attach(backbone, generator(trial.seed, "init"))
+    for part in adapter.modules():
+        if isinstance(part, Adapter):
+            part.learning_rate = None
+    try:
+        yield adapter
+    finally:
+        adapter.release()
+
+
+def _learner(own: _Engine, trial: Trial, examples: Sequence[Encoded]) -> Learner:
     assert trial.training is not None and trial.seed is not None
-    device = own.backbone.device
-    learner = Learner("solo", own.adapter, examples, trial.training, trial.seed)
+    return Learner("solo", own.adapter, examples, trial.training.model_copy(update={"learning_rate": RATE}), trial.seed)
+
+
+def _first_step(own: _Engine, trial: Trial, examples: Sequence[Encoded]) -> int:
+    """The FLOPs of an optimiser step, after which what libraries keep from their first use counts as held before."""
+    learner = _learner(own, trial, examples)
+    learner.steps = 1
+    return flops(lambda: own.train(learner, None))
+
+
+def _trained(own: _Engine, trial: Trial, examples: Sequence[Encoded]) -> dict[str, Any]:
+    """Seconds and real tokens of an optimiser step, and the most memory of the timed ones."""
+    device, learner = own.backbone.device, _learner(own, trial, examples)
     steps, learner.steps = min(TIMED_STEPS, learner.steps), 1
-    step_flops = flops(lambda: own.train(learner, None))
+    own.train(learner, None)
     marks = [(_now(device), learner.tokens)]
     learner.steps = steps
     learner.adapter.train()
@@ -93,11 +119,13 @@ def _trained(own: _Engine, trial: Trial, examples: Sequence[Encoded]) -> dict[st
     if len(marks) <= steps:
         raise TrialError(learner.diverged or f"only {len(marks) - 1} of {steps} steps were made")
     passed = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(marks)]
+    seconds = [each for each, _ in passed]
     peak, reserved = _peak(device) if forgotten else (None, None)
     return {
-        "step_seconds": median(seconds for seconds, _ in passed),
-        "tokens_per_second": median(tokens / seconds for seconds, tokens in passed),
-        "step_flops": step_flops,
+        "step_seconds": median(seconds),
+        "step_seconds_min": min(seconds),
+        "step_seconds_max": max(seconds),
+        "tokens_per_second": median(tokens / each for each, tokens in passed),
         "timed_steps": steps,
         "peak_bytes": peak,
         "reserved_bytes": reserved,

@@ -74,7 +74,7 @@ def _score_row(section: Section, cell: Cell) -> list[str]:
         f"{cell.n_items:,}",
         tables.whole(cell.trainable_params),
         tables.share(cell.trainable_percent),
-        tables.duration(cell.solo_train_seconds) if cell.trained else "",
+        tables.training(cell),
         tables.size(cell.adapter_bytes) if cell.trained else "",
         tables.status(cell),
     ]

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison, Results, Shown, Verdict
+from bakeoff.store.record import Solo
+
+FROM_RUNS = "\N{DOUBLE DAGGER}"  # marks a cost that is no measurement of the method alone
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,8 @@ def cost(cell: Cell) -> dict[str, str]:
     """A method's cost by the heads of the cost table; nothing is said of the training of what is not trained."""
     solo, trained = cell.solo, cell.trained
     return {
-        "training per run": duration(cell.solo_train_seconds) if trained else "",
-        "optimiser step": step_time(solo and solo.step_seconds) if trained else "",
+        "training per run": training(cell),
+        "optimiser step": _step(solo) if trained else "",
         "tokens per second": rate(solo and solo.tokens_per_second) if trained else "",
         "FLOPs per step": flops(solo and solo.step_flops) if trained else "",
         "peak memory": _peak(cell) if trained else "",
@@ -189,14 +192,32 @@ def cost(cell: Cell) -> dict[str, str]:
     }
 
 
+def training(cell: Cell) -> str:
+    """A run's training time, at the pace of the method alone; marked where it is the runs' own time."""
+    return _marked(cell, duration(cell.solo_train_seconds)) if cell.trained else ""
+
+
+def _marked(cell: Cell, text: str) -> str:
+    """A cost with FROM_RUNS behind it where no measurement of the method alone is stored."""
+    return text if cell.solo or text == "n/a" else f"{text}{words.THIN}{FROM_RUNS}"
+
+
+def _step(solo: Solo | None) -> str:
+    """The median of the timed steps, and their range: `8.3 ms (8.1 ms to 9.0 ms)`."""
+    shown = step_time(solo and solo.step_seconds)
+    if solo is None or solo.step_seconds_min is None or solo.step_seconds_max is None:
+        return shown
+    return f"{shown} ({step_time(solo.step_seconds_min)} to {step_time(solo.step_seconds_max)})"
+
+
 def cost_explained(results: Results) -> str:
     """What the columns of the cost table are."""
     return (
-        f"{times_explained(results)} Tokens are those trained on, prompt and answer, without padding; FLOPs those of "
-        "matrix products and attention, forward and backward. Peak memory is the process's resident set on a CPU, and "
-        "what is allocated (and reserved) on a GPU; beside it, the part that was not there before the method came. An "
-        "answer is one prompt of the task read and 16 tokens decoded, the adapter not merged, against the same without "
-        "it; context is taken by virtual tokens."
+        f"{times_explained(results)} A step is the median of a few, with their range. Tokens are those trained on, "
+        "prompt and answer, without padding; FLOPs those of matrix products and attention, forward and backward. Peak "
+        "memory is the process's resident set on a CPU, and what is allocated (and reserved) on a GPU; beside it, the "
+        "part that was not there before the method came. An answer is one prompt of the task read and 16 tokens "
+        "decoded, the adapter not merged, against the same without it; context is taken by virtual tokens."
     )
 
 
@@ -221,7 +242,7 @@ def flops(number: int | None) -> str:
 
 def _peak(cell: Cell) -> str:
     reserved = cell.solo.reserved_bytes if cell.solo else None
-    return size(cell.peak_bytes) + (f" ({size(reserved)} reserved)" if reserved is not None else "")
+    return _marked(cell, size(cell.peak_bytes)) + (f" ({size(reserved)} reserved)" if reserved is not None else "")
 
 
 def run_variance(verdict: Verdict, percent: bool) -> str:
@@ -256,15 +277,18 @@ def intervals_explained(results: Results) -> str:
 
 
 def times_explained(results: Results) -> str:
-    """Where training times and costs come from, in one sentence."""
+    """Where training times and costs come from."""
+    told: list[str] = []
     if any(cell.solo for cell in results.cells):
-        return (
+        told.append(
             "Cost per method comes from a short measurement of it alone on the model, in the engine of its runs, since "
             "runs may share passes; training time is a run's steps at that pace."
         )
-    if any(cell.lanes > 1 for cell in results.cells):
-        return "Runs shared passes and no measurement of a method alone is stored, so its cost is not known."
-    return "Training time is the mean over runs."
+    elif any(cell.lanes > 1 for cell in results.cells):
+        told.append("Runs shared passes and no measurement of a method alone is stored, so its cost is not known.")
+    if any(FROM_RUNS in training(cell) for cell in results.cells):
+        told.append(f"{FROM_RUNS} No measurement of it alone is stored: taken from its runs, which shared no pass.")
+    return " ".join(told) or "No training time is stored."
 
 
 def inert(text: str) -> str:

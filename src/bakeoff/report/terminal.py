@@ -87,7 +87,7 @@ def _row(section: Section, cell: Cell, lines: int) -> dict[str, Text]:
         "seed SD": Text(words.number(cell.seed_sd, cell.percent) if cell.seed_sd is not None else ""),
         "k": Text(tables.runs(cell) if cell.trained else "-"),
         "trainable": Text(tables.whole(cell.trainable_params)),
-        "train time": Text(tables.duration(cell.solo_train_seconds) if cell.trained else "-"),
+        "train time": Text(tables.training(cell) or "-"),
     }
 
 

@@ -41,8 +41,9 @@ class Solo(Frozen):
     """What a method costs by itself: a few optimiser steps and one answer of an adapter alone on the model.
 
     Measured by `engine/meter.py` in the trial's own engine, on its first batches, for all trials that differ in seed or
-    learning rate alone. `step_seconds` is the median of `timed_steps`, `tokens_per_second` counts real tokens (as
-    `Cost.train_tokens`), `step_flops` the floating-point operations of one step's matrix products and attention,
+    learning rate alone, at a small rate of the meter's. `step_seconds` is the median of `timed_steps`, which took from
+    `step_seconds_min` to `step_seconds_max`; `tokens_per_second` counts real tokens (as `Cost.train_tokens`),
+    `step_flops` the floating-point operations of one step's matrix products and attention,
     forward and backward, padding included. `peak_bytes` is the most memory in use in those steps: allocated on a GPU,
     where `reserved_bytes` is what torch kept for it, else the resident set of the process; `held_bytes` what was in use
     before the adapter came. All of these are None where nothing is trained, memory also where the system does not tell.
@@ -51,6 +52,8 @@ class Solo(Frozen):
     """
 
     step_seconds: float | None = None
+    step_seconds_min: float | None = None
+    step_seconds_max: float | None = None
     tokens_per_second: float | None = None
     step_flops: int | None = None
     timed_steps: int = 0
