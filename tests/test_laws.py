@@ -337,6 +337,36 @@ def test_cached_generation_equals_uncached(architecture, name, slots, monkeypatc
             assert (request.ids, request.stopped) == _slowly(plain, request.prompt.prompt, 9, (7, 11))
 
 
+def test_requests_keep_to_their_limits_and_tell_a_log_probability_of_each_token():
+    """A limit above the decoding's is that one (the cache has no more room), below 1 an error; a stop is no token."""
+    backbone = tiny_backbone("llama")
+    prompts = [Encoded(item.prompt, ()) for item in examples(4, seed=2)]
+    lanes = Lanes(backbone, [_stirred(method("lora"), backbone)])
+    free = [Request(prompt) for prompt in prompts]
+    generate(lanes, [free], Decoding(max_new_tokens=6), stop=())
+    stop = free[0].ids[2]
+    requests = [Request(p, limit=limit, logprobs=[]) for p, limit in zip(prompts, (99, 2, None, 6), strict=True)]
+    generate(lanes, [requests], Decoding(max_new_tokens=6), stop=[stop])
+    assert requests[0].stopped and len(requests[0].ids) <= 2
+    for request, other, limit in zip(requests, free, (6, 2, 6, 6), strict=True):
+        end = other.ids.index(stop) if stop in other.ids else 6
+        assert request.ids == other.ids[: min(end, limit)]
+        assert request.logprobs is not None and len(request.logprobs) == len(request.ids)
+    with pytest.raises(ValueError, match="limit: 0 new tokens"):
+        Request(prompts[0], limit=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_log_probabilities_of_drawn_tokens_are_those_of_a_full_pass(dtype):
+    """Summed in float32: the sum of probabilities over the vocabulary has no rounding of bfloat16's 8 bits."""
+    from bakeoff.engine.generate import _logprobs
+
+    logits = 4 * torch.randn(5, 97, generator=torch.Generator().manual_seed(0)).to(dtype)
+    tokens = [3, 1, 4, 1, 5]
+    expected = logits.double().log_softmax(-1)[range(5), tokens].tolist()
+    assert _logprobs(logits, tokens) == pytest.approx(expected, abs=1e-5)
+
+
 def _stirred(chosen, backbone):
     """The method's adapter with large random weights, so that it matters."""
     adapter = chosen.attach(backbone, generator(0, "init")).eval()

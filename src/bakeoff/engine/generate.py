@@ -26,7 +26,7 @@ SLOTS = {"cpu": 64, "cuda": 256}  # sequences decoded at once in each lane
 class Request:
     """One completion to draw: its encoded prompt, the uniforms that decide it, and what came out.
 
-    `limit` is its own most new tokens, within the decoding's. A list given for `logprobs` gets each token's.
+    `limit` is its own most new tokens, within the decoding's. A list given for `logprobs` gets that of each of `ids`.
     """
 
     prompt: Encoded
@@ -35,6 +35,10 @@ class Request:
     logprobs: list[float] | None = None
     ids: list[int] = field(default_factory=list)
     stopped: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit: {self.limit} new tokens; at least 1 is drawn")
 
 
 class SlotCache:
@@ -172,14 +176,16 @@ class _Decoder:
         requests = [request for slot in slots if (request := self.slots[slot])]
         tokens = choose(logits, requests, self.decoding)
         self.last[slots] = torch.tensor(tokens, device=self.last.device)
-        _note(logits, tokens, requests)
-        over = []
-        for slot, request, token in zip(slots, requests, tokens, strict=True):
+        noted = _logprobs(logits, tokens) if any(request.logprobs is not None for request in requests) else []
+        over, most = [], self.decoding.max_new_tokens
+        for i, (slot, request, token) in enumerate(zip(slots, requests, tokens, strict=True)):
             if token in self.stop:
                 request.stopped = True
             else:
                 request.ids.append(token)
-            if request.stopped or len(request.ids) == (request.limit or self.decoding.max_new_tokens):
+                if request.logprobs is not None:
+                    request.logprobs.append(noted[i])
+            if request.stopped or len(request.ids) == min(request.limit or most, most):
                 self.slots[slot] = None
                 over.append(slot)
         self.cache.filled[over] = 0
@@ -203,13 +209,10 @@ class _Decoder:
         self.slots = [self.slots[s] for s in keep]
 
 
-def _note(logits: Tensor, tokens: list[int], requests: Sequence[Request]) -> None:
-    """Each token's log-probability (nats), for the requests that want it."""
-    if any(request.logprobs is not None for request in requests):
-        chosen = logits[torch.arange(len(tokens)), tokens] - logits.logsumexp(-1)
-        for request, value in zip(requests, chosen.tolist(), strict=True):
-            if request.logprobs is not None:
-                request.logprobs.append(value)
+def _logprobs(logits: Tensor, tokens: list[int]) -> list[float]:
+    """Each token's log-probability (nats), in float32 at least."""
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return (logits[torch.arange(len(tokens)), tokens] - logits.logsumexp(-1)).tolist()
 
 
 def choose(logits: Tensor, requests: Sequence[Request], decoding: Decoding) -> list[int]:
