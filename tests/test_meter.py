@@ -62,7 +62,9 @@ def test_flops_of_a_lora_step_by_hand():
     backward = 2 * tokens * (base - first + 2 * ranks - 3 * r * width) + 2 * targets * width * 97
     attention = layers * 7 * 2 * 4 * tokens * tokens * 8  # two products forward, five backward (scores made again)
     solo = measured(tiny_backbone("llama"), "lora", {"r": r, "target_modules": "all-linear"})
-    assert solo.step_flops == forward + backward + attention
+    rotary = 2 * tokens * 4  # positions times frequencies: a matrix product in transformers 5.17, none in 5.23
+    assert solo.step_flops is not None
+    assert solo.step_flops - forward - backward - attention in (0, rotary)
 
 
 def test_seconds_and_tokens_of_the_timed_steps(ticking):
