@@ -53,18 +53,21 @@ def test_each_epoch_is_a_permutation_of_its_own():
 
 
 def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
-    """What is kept is divided by the share that is kept; padding is not read; evaluation drops nothing."""
-    adapter = Adapter()
+    """What is kept is divided by the share that is kept; padding is not read; evaluation drops nothing.
+
+    Means may be five standard errors off: for these 51 means together, one seed in 30,000 is.
+    """
+    adapter, p, tokens = Adapter(), 0.25, 3000
     adapter.seed_noise(generator(0, "dropout"))
     real = torch.arange(4000) % 4 > 0
     adapter.seen(View(real, torch.arange(4000), torch.zeros(4000, dtype=torch.long)))
     x = torch.linspace(1, 2, 50).expand(4000, -1)
-    dropped = adapter.train().drop(x, 0.25)[real]
+    dropped = adapter.train().drop(x, p)[real]
     kept = dropped != 0
-    torch.testing.assert_close(dropped[kept], (x[real] / 0.75)[kept])
-    assert float(kept.float().mean()) == pytest.approx(0.75, abs=0.01)
-    torch.testing.assert_close(dropped.mean(0), x[0], atol=0.08, rtol=0)
-    assert torch.equal(adapter.eval().drop(x, 0.25), x)
+    torch.testing.assert_close(dropped[kept], (x[real] / (1 - p))[kept])
+    assert float(kept.float().mean()) == pytest.approx(1 - p, abs=5 * (p * (1 - p) / kept.numel()) ** 0.5)
+    assert ((dropped.mean(0) - x[0]).abs() <= 5 * x[0] * (p / (1 - p) / tokens) ** 0.5).all()
+    assert torch.equal(adapter.eval().drop(x, p), x)
 
 
 def drawn_losses(engine: str, p: float, count: int = 200) -> list[float]:
@@ -86,15 +89,18 @@ def drawn_losses(engine: str, p: float, count: int = 200) -> list[float]:
 
 
 def test_dropout_has_pefts_distribution():
-    """Losses under many draws: those of lanes and of PEFT's own dropout come from one distribution, others do not."""
+    """Losses under many draws: those of lanes and of PEFT's own dropout come from one distribution, others do not.
+
+    All seeds are fixed; of other seeds one in a thousand would fail the first by chance.
+    """
     own, pefts, others = drawn_losses("lanes", 0.3), drawn_losses("reference", 0.3), drawn_losses("reference", 0.6)
     found: list[Any] = [ks_2samp(own, pefts), ks_2samp(own, others)]
-    assert found[0].pvalue > 0.05 and found[1].pvalue < 0.001
+    assert found[0].pvalue > 1e-3 > found[1].pvalue
 
 
 def dropping(kind: str, *seeds: int) -> list[float]:
     """The first lane's losses, with dropout 0.3, in the company of the other seeds'."""
-    backbone = tiny_backbone("llama")
+    backbone = tiny_backbone("gpt2", torch.float64)
     chosen = build("combine", HYBRID) if kind == "combine" else method("lora", lora_dropout=0.3)
     ones = [
         Learner(str(seed), chosen.attach(backbone, generator(seed, "init")), examples(20, seed=7), FEW, seed)
@@ -107,10 +113,10 @@ def dropping(kind: str, *seeds: int) -> list[float]:
 @pytest.mark.parametrize("budget", [10_000, 60], ids=["whole", "split"])
 @pytest.mark.parametrize("kind", ["lora", "combine"])
 def test_dropout_draws_the_same_alone_and_in_company(kind, budget, monkeypatch):
-    """Also in a combination with a soft prompt, and where a step is split into passes."""
+    """Also in a combination with a soft prompt, and where a step is split into passes; to float64's rounding."""
     monkeypatch.setattr("bakeoff.engine.train.PASS_TOKENS", {"cpu": budget})
     alone = dropping(kind, 0)
-    assert dropping(kind, 0, 1, 2) == pytest.approx(alone, abs=1e-5)
+    assert dropping(kind, 0, 1, 2) == pytest.approx(alone, abs=1e-9)
     assert dropping(kind, 5) != pytest.approx(alone, abs=1e-3)
 
 
