@@ -167,8 +167,10 @@ def test_an_interrupt_exits_130(here, monkeypatch, capsys):
 
 
 def test_help_lists_and_version(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
     assert call(monkeypatch, "--help") == 0
     told = capsys.readouterr().out
+    assert "..." not in told.split("Commands:")[1]  # a command's first line fits behind its name
     assert all(command in told for command in ("quickstart", "run", "plan", "status", "report", "list"))
     for what, name in (("methods", "prefix_tuning"), ("tasks", "sst2"), ("studies", "quickstart")):
         assert call(monkeypatch, "list", what) == 0

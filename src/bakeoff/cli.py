@@ -93,7 +93,10 @@ def _version(
 
 @app.command()
 def quickstart(out: Out = None, set_: Set = None, limit: Limit = None) -> None:
-    """A real comparison with the embedded model, offline, on a CPU, in minutes."""
+    """Compare six methods on the embedded model, in minutes.
+
+    A real comparison: offline, on a CPU.
+    """
     _run("quickstart", out, set_, limit)
 
 
@@ -116,7 +119,7 @@ def run(
 
 @app.command()
 def plan(study: StudyName, set_: Set = None, limit: Limit = None, group_size: GroupSize = None) -> None:
-    """Show a study's trials, trainable parameters and groups; nothing is run or written."""
+    """Show a study's trials, parameters and groups; run nothing."""
     _run(study, None, set_, limit, group_size=group_size, dry_run=True)
 
 
@@ -145,7 +148,10 @@ def report(
     directory: Directory,
     format_: Annotated[str, typer.Option("--format", help="Which files, of html, md, json, csv.")] = "html,md,json,csv",
 ) -> None:
-    """Write a study's report anew from what is stored, and show its table. Needs no torch."""
+    """Write a study's report anew, and show its table.
+
+    From what is stored; needs no torch.
+    """
     from bakeoff.report import write
     from bakeoff.store.store import Store
 
@@ -163,7 +169,10 @@ def export(
     to: Annotated[str, typer.Option("--to", help="peft or merged.")],
     out: Annotated[Path, typer.Option("--out", metavar="OUT", help="A new directory.")],
 ) -> None:
-    """Write a trial's model as PEFT adapters or merged into one model, and check its answers."""
+    """Write a trial's model for others, and check its answers.
+
+    As PEFT adapters, or merged into one Hugging Face model.
+    """
     from bakeoff.store.store import Store
 
     store = Store.open(directory)
@@ -189,7 +198,10 @@ def try_(
         typer.Option("--max-new-tokens", min=1, metavar="N", help="The longest answer (default: the task's)."),
     ] = None,
 ) -> None:
-    """Talk to a trial's model: each text is a user's turn of the trial's task."""
+    """Talk to a trial's model.
+
+    Each text is a user's turn of the trial's task, and is answered by itself.
+    """
     from bakeoff.store.store import Store
 
     store = Store.open(directory)
@@ -230,7 +242,10 @@ def bench(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.md", help="Write a page, and FILE.json.")] = None,
 ) -> None:
-    """Time lanes against plain Hugging Face + PEFT on this machine: the same work, weights and numbers."""
+    """Time lanes against plain Hugging Face + PEFT on this machine.
+
+    Both do the same work, with the same weights and numbers.
+    """
     _quiet_libraries()
     from bakeoff.bench.cases import describe, named, prepare
     from bakeoff.bench.inputs import inputs
@@ -259,7 +274,10 @@ def bench(
 
 @app.command()
 def audit(study: StudyName, set_: Set = None) -> None:
-    """Count every method's trained parameters by formula, as built and on disk; nothing is trained."""
+    """Count every method's trained parameters; train nothing.
+
+    By formula, as built and on disk.
+    """
     from bakeoff.study.load import load
 
     asked = load(study, set_ or ())
