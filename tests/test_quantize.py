@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def learner(backbone: Backbone, name: str, wrap=lambda backbone, adapter: adapte
     use, config = METHODS[name]
     adapter = build(use, config).attach(backbone, generator(0, "init"))
     return Learner(name, wrap(backbone, adapter), examples(20), TRAINING, 0)
+
+
+def test_bitsandbytes_does_not_ask_for_a_kernel_that_is_switched_off(caplog):
+    said = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    said.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s.", "no module named kernels")
+    said.warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
 
 
 def test_the_base_is_in_four_bits_and_counted_in_full(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -21,6 +22,9 @@ from transformers.activations import NewGELUActivation
 from bakeoff.errors import InputError
 from bakeoff.models.sites import Norm, Site, find_norms, find_sites
 from bakeoff.study.spec import Model, Quantize
+
+# On a CPU that computes in bfloat16, bitsandbytes asks for a kernel which `exact_kernels` switches off anyway.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(lambda said: "gemm_4bit_forward" not in said.getMessage())
 
 Transform = Callable[[str, Tensor, Tensor], Tensor]  # (site, its input, its output) -> its new output
 Enter = Callable[[str, Tensor], Tensor]  # (site, its input) -> its new input
