@@ -317,3 +317,10 @@ def test_a_column_that_says_nothing_is_left_out(tmp_path: Path) -> None:
     console.print(terminal.table(found))
     head = console.export_text().split("\n")[1]
     assert "seed SD" not in head and "train time" in head
+
+
+def test_settings_leave_out_what_is_off() -> None:
+    """PEFT's configurations have dozens of keys, most of them None; a zero is no such thing."""
+    config = {"peft_type": "LORA", "r": 8, "lora_dropout": 0.0, "use_dora": True, "megatron_config": None}
+    off = {"use_rslora": False, "layers_to_transform": [], "rank_pattern": {}, "bias": ""}
+    assert words.settings({**config, **off}) == "peft_type LORA, r 8, lora_dropout 0, use_dora true"

@@ -72,6 +72,8 @@ def test_everything_asked_is_on_disk(finished, place):
     for trial in plan["trials"]:
         record, curve = store.record(trial["key"]), store.curve(trial["key"])
         assert record.status == "done" and record.provenance.engine == "lanes"
+        planned = plan["parameters"][trial["model"]][trial["method"]]
+        assert planned == {"trainable": record.trainable_params, "total": record.total_params}
         assert len(curve) == (0 if trial["method"] == "base" else 5) == record.cost.train_steps
         samples = store.samples(trial["key"])
         draws, benchmarks = (2, {"toy_text", "toy_more"}) if trial["task"] == "toy_text" else (1, {"toy"})

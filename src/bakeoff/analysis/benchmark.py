@@ -73,11 +73,12 @@ class Table:
         place: str,
         methods: Mapping[str, Sequence[Run]],
         graded: Mapping[str, Graded],
+        sizes: Mapping[str, Mapping[str, int]],
     ):
         self.model, self.task, self.benchmark, self.metric = model, task, benchmark, metric
         self.split: Split = split
         self.place = place
-        self.planned, self.graded = methods, graded
+        self.planned, self.graded, self.sizes = methods, graded, sizes
         self.done = {
             name: [run for run in runs if run.key in graded and (benchmark, metric) in graded[run.key].scores]
             for name, runs in methods.items()
@@ -92,7 +93,7 @@ class Table:
         }
         self.trained = {name: any(run.seed is not None for run in runs) for name, runs in methods.items()}
         self.constant = {name: [self._is_constant(run) for run in runs] for name, runs in self.done.items()}
-        self.percent = all(st.is_bounded(array) for array in self.arrays.values()) and not _other_scale(metric)
+        self.percent = all(st.is_bounded(array) for array in self.arrays.values()) and is_fraction(metric)
         varied = {
             name: array[[not constant for constant in self.constant[name]]]
             for name, array in self.arrays.items()
@@ -129,8 +130,10 @@ class Table:
         seconds = sum(record.cost.train_seconds for record in records)
         tokens = sum(record.cost.train_tokens for record in records)
         solo = next((record.cost.solo for record in known if record.cost.solo), None)
-        total = (known[0].total_params or None) if known else None
-        trainable = known[0].trainable_params if total else None
+        planned = self.sizes.get(name, {})
+        counted_there = bool(known and known[0].total_params)
+        total = known[0].total_params if counted_there else planned.get("total")
+        trainable = known[0].trainable_params if counted_there else planned.get("trainable")
         per_seed = [float(mean) for mean in array.mean(axis=1)] if array is not None else []
         low, high = st.mean_interval(array, self.seed_pool(name)) if array is not None else (math.nan, math.nan)
         trained = self.trained[name]
@@ -248,7 +251,7 @@ class Table:
             for pair in tested
         ]
         return [
-            f"{pair.a} and {pair.b}"
+            f"{pair.a} against {pair.b}"
             for pair, adjusted in zip(tested, st.holm([p for p in own if p is not None]), strict=True)
             if pair.verdict in ("a better", "b better", "not separable")
             and (pair.verdict != "not separable") != (adjusted < ALPHA)
@@ -282,9 +285,9 @@ def _peak(records: Sequence[Record], solo: Solo | None) -> int | None:
     return max(own, default=None)
 
 
-def _other_scale(metric: str) -> bool:
-    """Whether a metric is by its name no fraction: BLEU counts to 100, losses are nats."""
-    return any(word in metric.lower() for word in ("bleu", "loss", "nll", "perplexity", "ppl"))
+def is_fraction(metric: str) -> bool:
+    """Whether a metric is by its name a fraction, shown in percent: BLEU counts to 100, losses are nats."""
+    return not any(word in metric.lower() for word in ("bleu", "loss", "nll", "perplexity", "ppl"))
 
 
 def _finite(x: float) -> float | None:

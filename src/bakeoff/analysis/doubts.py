@@ -138,15 +138,13 @@ def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -
     sds = [cell.seed_sd for cell in cells if cell.seed_sd is not None and cell.method in table.pooled]
     if not flips or not sds:
         return []
-    spread = f"seed SD from {words.number(min(sds), table.percent)} to {words.number(max(sds), table.percent)}"
-    which = "; ".join(flips) if len(flips) <= NAMED else f"{len(flips)} of {len(pairs)} pairs"
-    return [
-        (
-            "pooling",
-            f"pooling the seed variance over methods ({spread}) decides {which}: with each method's own, the verdict "
-            "would be the other one.",
-        )
-    ]
+    spread = f"seed SD {words.number(min(sds), table.percent)} to {words.number(max(sds), table.percent)}"
+    which = words.listed(flips) if len(flips) <= NAMED else f"{len(flips)} of {len(pairs)} pairs"
+    told = (
+        f"{which} would get the opposite verdict if each method's run-to-run variance came from its own few runs and "
+        f"not from all methods' together ({spread})."
+    )
+    return [("pooling", told)]
 
 
 def _unparsable(cells: Sequence[Cell]) -> Told:

@@ -43,6 +43,7 @@ def results(store: Store) -> Results:
     shown: list[Shown] = []
     curves: list[Curve] = []
     for model, task in dict.fromkeys((run.model, run.task) for run in runs):
+        sizes = plan.get("parameters", {}).get(model, {})
         here = [run for run in runs if (run.model, run.task) == (model, task)]
         methods = {name: [run for run in here if run.method == name] for name in dict.fromkeys(r.method for r in here)}
         many = len({run.model for run in runs}) > 1
@@ -50,7 +51,7 @@ def results(store: Store) -> Results:
             split = _split(plan, task, here, graded)
             place = words.place(model if many else "", task, benchmark, split)
             for metric in metrics:
-                table = Table(model, task, benchmark, metric, split, place, methods, graded)
+                table = Table(model, task, benchmark, metric, split, place, methods, graded, sizes)
                 rows = table.cells()
                 if metric != metrics[0] and all(row.mean is None for row in rows):
                     continue

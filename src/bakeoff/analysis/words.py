@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 MINUS, THIN = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 
@@ -81,3 +83,13 @@ def seeds(ks: Iterable[int]) -> str:
     if len(known) == 1:
         return f"k = {known[0]}{THIN}seed" + ("" if known[0] == 1 else "s each")
     return f"k = {known[0]} to {known[-1]}{THIN}seeds"
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Hyperparameters in a line, `r 8, lora_alpha 16`; what is off (None, False, empty) is left out."""
+    on = {name: value for name, value in values.items() if value not in (None, "", [], (), {}) and value is not False}
+    return ", ".join(f"{name} {_setting(value)}" for name, value in on.items())
+
+
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False).replace('"', "")

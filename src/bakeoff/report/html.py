@@ -175,18 +175,11 @@ def _notes(results: Results) -> list[tuple[str, str]]:
 
 
 def _configured(results: Results) -> list[tuple[str, str, str, str]]:
-    """Every method as it was trained: name, kind, hyperparameters, training."""
+    """Every method as it was trained: name, kind, hyperparameters, training; what is off is left out."""
     return [
-        (name, how["use"], _pairs(how["config"]), _pairs(how["training"] or {}))
+        (name, how["use"], words.settings(how["config"]), words.settings(how["training"] or {}))
         for name, how in results.provenance["methods"].items()
     ]
-
-
-def _pairs(values: dict[str, Any]) -> str:
-    def shown(value: Any) -> str:
-        return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False).replace('"', "")
-
-    return ", ".join(f"{name} {shown(value)}" for name, value in values.items())
 
 
 def _name(method: str) -> Markup:

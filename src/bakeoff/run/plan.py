@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import bakeoff
+from bakeoff.analysis import words
 from bakeoff.engine.train import total_steps
 from bakeoff.errors import InputError, extra
 from bakeoff.methods.method import Method, build
@@ -68,6 +69,7 @@ class Plan:
             "study": self.study.study,
             "bakeoff": bakeoff.__version__,
             "tasks": tasks,
+            "parameters": {model: self._sizes(model) for model in self.study.models},
             "trials": trials,
             "groups": [[trial.key() for trial in group] for group in self.groups],
             "device": self.device,
@@ -75,6 +77,12 @@ class Plan:
             "notes": notes,
         }
         return json.dumps(data, indent=1) + "\n"
+
+    def _sizes(self, model: str) -> dict[str, dict[str, int]]:
+        """By method: its trainable numbers, and those of the model with it."""
+        base, counts = self.backbones[model].parameters(), {n: c for (m, n), c in self.parameters.items() if m == model}
+        solo = {name: _kind(self.study.methods[name].use).solo for name in counts}
+        return {name: {"trainable": n, "total": base + (0 if solo[name] else n)} for name, n in counts.items()}
 
     def told(self, task: str) -> str:
         """A task and its numbers of examples in a line."""
@@ -214,7 +222,7 @@ def _told(spec: MethodSpec) -> str:
     use, config = spec.use + (f" on a base in {spec.quantize}" if spec.quantize else ""), spec.config
     if "parts" in config:
         return f"{use}: " + " + ".join(part["name"] for part in config["parts"])
-    shown = ", ".join(f"{key} {value}" for key, value in config.items() if value is not None)
+    shown = words.settings(config)
     return f"{use}: {shown}" if shown else use
 
 

@@ -193,6 +193,7 @@ class _Plan(BaseModel):
     trials: list[_Row]
     groups: list[list[str]]
     group_size: int
+    parameters: dict[str, dict[str, dict[str, int]]] = {}
     notes: dict[str, Any] = {}
 
 
