@@ -19,6 +19,7 @@ from bakeoff.engine.evaluate import score
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.randomness import generator
 from bakeoff.errors import BakeoffError, InputError
+from bakeoff.methods.method import build
 from bakeoff.run.run import run
 from bakeoff.store.store import Store
 from bakeoff.study.load import load
@@ -111,9 +112,40 @@ def test_a_peft_export_is_read_back_and_answers_the_same(store, name, task, tmp_
     assert all(one.good and one.asked == one.stored == 12 for one in found)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     readme = (tmp_path / "out/README.md").read_text()
-    assert trial.trial.weights in readme and trial.model.path in readme and str(found[0]) in readme
+    assert trial.trial.weights in readme and str(found[0]) in readme
+    assert "Base model: `tiny`, a local directory" in readme and trial.model.path not in readme
+    score = next(iter(trial.record.benchmarks[task if task != "drawn" else "toy_text"].metrics.values()))
+    assert f"| accuracy | {100 * score:.1f}\N{NO-BREAK SPACE}% |" in readme
     for config in (tmp_path / "out").rglob("adapter_config.json"):
         assert json.loads(config.read_text())["base_model_name_or_path"] == trial.model.path
+    (tmp_path / "tiny").symlink_to(trial.model.path)
+    assert type(loaded(tmp_path)).__name__ == "PeftModelForCausalLM"
+
+
+def loaded(folder: Path) -> Any:
+    """The model that the lines of the README of `folder`/out make."""
+    code = re.findall(r"```python\n(.*?)```", (folder / "out/README.md").read_text(), re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(folder)
+        exec(code, names)
+    return names["model"]
+
+
+@pytest.mark.parametrize("config", [{"prompt_tuning_init": "SAMPLE_VOCAB"}, {"prompt_tuning_init_text": "w5 w9"}, {}])
+def test_a_saved_soft_prompt_says_how_it_started(config, tmp_path):
+    """And is read as it is, not started anew: PEFT needs no tokenizer for that."""
+    from peft import PeftModel
+
+    config = {**config, **({"prompt_tuning_init": "TEXT"} if "prompt_tuning_init_text" in config else {})}
+    chosen = build("prompt_tuning", {"num_virtual_tokens": 4, **config})
+    adapter = chosen.attach(tiny_backbone("llama"), generator(0, "init"))
+    adapter.save(tmp_path)
+    said = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert said["prompt_tuning_init"] == config.get("prompt_tuning_init", "RANDOM")
+    assert said["prompt_tuning_init_text"] == config.get("prompt_tuning_init_text")
+    model: Any = PeftModel.from_pretrained(tiny_model("llama"), tmp_path)
+    assert torch.equal(model.prompt_encoder.default.embedding.weight, adapter.tensors()["prompt_embeddings"])
 
 
 @pytest.mark.parametrize("name", ["full", "lora", "bias", "ia3", "lora+prompt", "all", "loras"])
@@ -122,17 +154,13 @@ def test_a_merged_model_has_the_trials_logits(store, name, tmp_path):
     trial = opened(store, f"toy/{name}/seed 0")
     (found,) = export(trial, "merged", tmp_path / "out")
     assert found.same == found.asked == 12 and found.nats is not None and found.nats < 1e-4
-    code = re.findall(r"```python\n(.*?)```", (tmp_path / "out/README.md").read_text(), re.DOTALL)[0]
-    names: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as here:
-        here.chdir(tmp_path / "out")
-        exec(code, names)
+    model = loaded(tmp_path)
     backbone = trial.backbone()
     adapter = trial.adapter(backbone)
     items = examples(3, seed=8, leaves=1)
     for item, own in zip(items, score(Lanes(backbone, [adapter]), items)[0], strict=True):
         leaf, last = item.leaves[0], len(item.prompt) - 1
-        each = logits(names["model"], [*item.prompt, *leaf])[last:-1]
+        each = logits(model, [*item.prompt, *leaf])[last:-1]
         assert own[0] == pytest.approx(float(each[torch.arange(len(leaf)), list(leaf)].sum()), abs=1e-4)
 
 

@@ -162,6 +162,8 @@ class Plain(Adapter):
 
         sliced = any(site.rows for site in _targets(part))
         config = part.peft_config(split=True) if sliced else part.peft_config()
+        if hasattr(config, "prompt_tuning_init"):
+            config.prompt_tuning_init = "RANDOM"  # PEFT is given the start below and looks for no tokenizer
         with torch.random.fork_rng():  # PEFT draws weights of its own, which are overwritten at once
             self.model = get_peft_model(core, config)
             if hasattr(self.model, "prompt_encoder"):  # PEFT makes it float32 over any base

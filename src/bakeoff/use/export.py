@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import bakeoff
+from bakeoff.analysis import words
+from bakeoff.analysis.benchmark import is_fraction
 from bakeoff.errors import BakeoffError, InputError, suggest
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.models.backbone import Backbone, locate
@@ -72,7 +74,7 @@ def export(opened: Opened, to: str, out: Path) -> list[Agreement]:
             raise BakeoffError(
                 f"{opened.label}: what was written does not answer as the trial did, so it is not kept: {wrong[0]}"
             )
-        (folder / "README.md").write_text(_readme(opened, layout, folder, found), encoding="utf-8")
+        (folder / "README.md").write_text(_readme(opened, layout, folder, out, found), encoding="utf-8")
     return found
 
 
@@ -100,9 +102,7 @@ def _peft(opened: Opened, adapter: Adapter, folder: Path) -> Layout:
     parts = _parts(opened, adapter)
     _check_peft(parts)
     shutil.copytree(opened.folder, folder, dirs_exist_ok=True)
-    for config in folder.rglob("adapter_config.json"):
-        named = {**json.loads(config.read_text()), "base_model_name_or_path": opened.model.path}
-        config.write_text(json.dumps({**named, "revision": opened.model.revision}, indent=2, sort_keys=True) + "\n")
+    _named(opened, folder)
     base = locate(opened.model, f"models.{opened.trial.model}.path")
     adapters = [folder / part.folder.relative_to(opened.folder) for part in parts]
     return Layout(base, tuple(adapters), base)
@@ -159,6 +159,7 @@ def _merged(opened: Opened, backbone: Backbone, adapter: Adapter, folder: Path) 
         else:
             model = _merge(part, model)
     model.save_pretrained(folder)
+    _named(opened, folder, whole=True)
     return Layout(folder, tuple(folder / VIRTUAL for part in parts if part.wraps), folder)
 
 
@@ -172,27 +173,39 @@ def _merge(part: Part, model: Any) -> Any:
 # --- what it says of itself ---
 
 
-def _readme(opened: Opened, layout: Layout, folder: Path, found: Sequence[Agreement]) -> str:
+def _named(opened: Opened, folder: Path, whole: bool = False) -> None:
+    """Name the base model in the PEFT configurations of `folder`, unless a `whole` model beside them is their base."""
+    base = {} if whole else {"base_model_name_or_path": opened.model.path, "revision": opened.model.revision}
+    for file in folder.rglob("adapter_config.json"):
+        config = {**json.loads(file.read_text()), **base}
+        if config.get("tokenizer_name_or_path"):
+            config["tokenizer_name_or_path"] = opened.model.path
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _readme(opened: Opened, layout: Layout, folder: Path, out: Path, found: Sequence[Agreement]) -> str:
     record = opened.record
     scores = [
-        f"| {name} | {metric} | {value:.4f} | {benchmark.n_items} |"
+        f"| {name} | {metric} | {words.score(value, is_fraction(metric))} | {benchmark.n_items} |"
         for name, benchmark in record.benchmarks.items()
         for metric, value in benchmark.metrics.items()
     ]
+    local = ", a local directory when the trial was trained" if _local(opened) else ""
     return "\n".join(
         [
             f"# {opened.label}",
             "",
             f"Written by Bakeoff {bakeoff.__version__} from trial `{record.key}`.",
             "",
-            f"- Base model: `{opened.model.path}`, {opened.trial.dtype};"
+            f"- Base model: `{_base(opened)}`{local}, {opened.trial.dtype}"
+            f"{' held in 4 bits' if opened.trial.quantize else ''};"
             f" sha256 of its weights, configuration and tokenizer `{opened.trial.weights}`",
             f"- Method: {opened.trial.method_use} `{json.dumps(opened.trial.method_config)}`",
             f"- Training: `{opened.trial.training.model_dump_json() if opened.trial.training else None}`,"
             f" seed {opened.trial.seed}",
             f"- Trained: {record.trainable_params:,} numbers",
             "",
-            "| benchmark | metric | score (0 to 1) | items |",
+            "| benchmark | metric | score | items |",
             "|---|---|---|---|",
             *scores,
             "",
@@ -200,26 +213,47 @@ def _readme(opened: Opened, layout: Layout, folder: Path, found: Sequence[Agreem
             "",
             *(f"- {one}" for one in found),
             "",
+            f"From the directory that holds `{out.name}`"
+            + (f", with the base model's directory for `{_base(opened)}`:" if local and layout.base != folder else ":"),
+            "",
             "```python",
-            *_loading(opened, layout, folder),
+            *_loading(opened, layout, folder, out),
             "```",
             "",
         ]
     )
 
 
-def _loading(opened: Opened, layout: Layout, folder: Path) -> list[str]:
-    """The lines that load it, from its own directory."""
-    whole = layout.base == folder
-    path = "." if whole else opened.model.path
-    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
-    lines += ["from peft import PeftModel"] if layout.adapters else []
-    lines += ["", f"tokenizer = AutoTokenizer.from_pretrained({path!r})"]
-    lines += [f"base = AutoModelForCausalLM.from_pretrained({path!r}, dtype={opened.trial.dtype!r})"]
-    lines += ["model = base"] if not layout.adapters else []
-    lines += [f"model = PeftModel.from_pretrained(base, {_inside(a, folder)!r})" for a in layout.adapters]
-    return lines
+def _local(opened: Opened) -> bool:
+    """Whether the base model is a directory of the machine that trained, and no hub id."""
+    return Path(opened.model.path).is_absolute()
 
 
-def _inside(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder)) if path != folder else "."
+def _base(opened: Opened) -> str:
+    """The base model as others may know it: its hub id, or its name in the study."""
+    return opened.trial.model if _local(opened) else opened.model.path
+
+
+def _loading(opened: Opened, layout: Layout, folder: Path, out: Path) -> list[str]:
+    """The lines that load it, from the directory that holds it."""
+    base = json.dumps(out.name if layout.base == folder else _base(opened))
+    how = f'dtype="{opened.trial.dtype}"'
+    imported, nf4 = ["AutoModelForCausalLM", "AutoTokenizer"], []
+    if opened.trial.quantize:
+        imported, how = [*imported, "BitsAndBytesConfig"], f"{how}, quantization_config=nf4"
+        keys = 'bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True'
+        nf4 = [f'nf4 = BitsAndBytesConfig(load_in_4bit=True, {keys}, bnb_4bit_compute_dtype="{opened.trial.dtype}")']
+    where = [json.dumps(str(out.name / adapter.relative_to(folder))) for adapter in layout.adapters]
+    return [
+        *(["from peft import PeftModel"] if where else []),
+        f"from transformers import {', '.join(imported)}",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({base})",
+        *nf4,
+        f"{'base' if where else 'model'} = AutoModelForCausalLM.from_pretrained({base}, {how})",
+        *(
+            f"model = PeftModel.from_pretrained(base, {path})"
+            + ("  # around the base as it now is: not around `model`" if i else "")
+            for i, path in enumerate(where)
+        ),
+    ]

@@ -27,6 +27,7 @@ class PromptAdapter(Adapter):
     def __init__(self, method: PromptTuning, backbone: Backbone, generator: Generator):
         super().__init__()
         self.method, self.backbone_config = method, backbone.config
+        self.tokenizer = backbone.tokenizer.name_or_path or backbone.name
         self.task_type, self.stacks = backbone.task_type, backbone.stacks
         start = self._start(backbone, generator)
         self.embeddings = nn.Parameter(start.to(dtype=backbone.adapter_dtype, device=backbone.device))
@@ -55,9 +56,13 @@ class PromptAdapter(Adapter):
     def peft_config(self) -> Any:
         from peft import PromptTuningConfig
 
+        text = self.method.prompt_tuning_init_text
         return PromptTuningConfig(
             task_type=self.task_type,
             num_virtual_tokens=self.method.num_virtual_tokens,
+            prompt_tuning_init=self.method.prompt_tuning_init,
+            prompt_tuning_init_text=text,
+            tokenizer_name_or_path=self.tokenizer if text else None,
             token_dim=self.embeddings.shape[1],
             num_transformer_submodules=self.stacks,
             num_layers=self.backbone_config.num_hidden_layers,
