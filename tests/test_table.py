@@ -357,7 +357,7 @@ def test_a_record_that_contradicts_its_samples_is_reported(tmp_path: Path) -> No
     path.write_text(json.dumps(record))
     found = results(store)
     assert "lora/seed 0 says 0.999" in said(found, "record differs")
-    assert "7 in every run" in said(found, "prompts cut")
+    assert said(found, "prompts cut") == "sst2: 7 in every run."
 
 
 def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:

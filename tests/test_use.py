@@ -270,12 +270,16 @@ def test_models_too_large_to_load_are_counted_without_weights(store, monkeypatch
 def test_the_commands(store, tmp_path, monkeypatch, capsys):
     out = str(store.directory)
     assert call(monkeypatch, "export", out, "toy/lora/seed 0", "--to", "peft", "--out", str(tmp_path / "new")) == 0
-    assert "12 of 12 the same, largest log-probability difference" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert re.match(r"toy: 12 of 12 stored .* again: 12 the same, .* nats apart \(wanted: at most 0.001 nats\)\n", told)
     assert call(monkeypatch, "try", out, "toy/lora/seed 0", "w7 w8", "w60") == 0
-    assert re.fullmatch(r"(w3 [\d.]+%  w4 [\d.]+%\n){2}", capsys.readouterr().out)
+    told = capsys.readouterr()
+    assert re.fullmatch(r"(w[34] \(w3 [\d.]+ %, w4 [\d.]+ %\)\n){2}", told.out)
+    assert told.err.endswith("> w7 w8\n> w60\n")
     monkeypatch.setattr("builtins.input", iter_input("w7 w8", "", "w60"))
     assert call(monkeypatch, "try", out, "toy_text/base", "--max-new-tokens", "2") == 0
-    assert capsys.readouterr().out.count("\n") == 2
+    told = capsys.readouterr()
+    assert told.out.count("\n") == 2 and "--max-new-tokens N sets that" in told.err
     assert call(monkeypatch, "try", out, "toy/lora", "w7") == 2
     assert call(monkeypatch, "export", out, "toy/lora/seed 0", "--to", "both", "--out", str(tmp_path / "b")) == 2
     assert capsys.readouterr().err.count("\n") == 2

@@ -190,9 +190,7 @@ def export(
 def try_(
     directory: Directory,
     trial: TrialName,
-    text: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to say; without it, stdin.")
-    ] = None,
+    text: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="What to say; without it, stdin.")] = None,
     max_new_tokens: Annotated[
         int | None,
         typer.Option("--max-new-tokens", min=1, metavar="N", help="The longest answer (default: the task's)."),
@@ -211,15 +209,20 @@ def try_(
 
     opened = open_trial(store, trial)
     reply = talk(opened, max_new_tokens)
-    Console(stderr=True, markup=False, emoji=False, highlight=False).print(asked(opened), style="dim", soft_wrap=True)
+    aside = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True, style="dim")
+    aside.print(asked(opened))
     for line in text or _prompted():
         if not line.strip():
             continue
+        if text and len(text) > 1:
+            aside.print(f"> {line}")
         said = reply(line)
-        shares = "  ".join(f"{label} {share:.1%}" for label, share in said.shares.items())
-        console.print(shares or said.text, markup=False, highlight=False, soft_wrap=True)
+        shares = ", ".join(f"{label} {100 * share:.1f} %" for label, share in said.shares.items())
+        console.print(f"{said.text} ({shares})" if shares else said.text, soft_wrap=True)
         if said.cut:
-            console.print("(the text was too long and lost its middle)", markup=False)
+            aside.print("(the text was too long and lost its middle)")
+        if said.truncated:
+            aside.print("(the answer was ended at its longest; --max-new-tokens N sets that)")
 
 
 @app.command()
@@ -285,7 +288,9 @@ def audit(study: StudyName, set_: Set = None) -> None:
     from bakeoff.use.ledger import audit as entries
 
     wrong = 0
-    for entry in entries(asked):
+    for number, entry in enumerate(entries(asked)):
+        if number:
+            console.print()
         _show_entry(entry)
         wrong += bool(entry.wrong)
     if wrong:

@@ -179,7 +179,7 @@ def _cut_short(table: Table) -> Told:
         for name, number in {**record.counts, **(benchmark.counts if benchmark else {})}.items():
             if number and any(part in name for part in SHORT):
                 found.setdefault(name.replace("_", " "), {})[label] = number
-    return [(name, f"{name}: {_where(counts, len(runs))}.") for name, counts in found.items()]
+    return [(name, f"{_where(counts, len(runs))}.") for name, counts in found.items()]
 
 
 def _where(counts: Mapping[str, int], runs: int) -> str:

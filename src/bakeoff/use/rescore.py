@@ -50,10 +50,10 @@ class Agreement:
     wanted: str
 
     def __str__(self) -> str:
-        told = [] if self.same is None else [f"{self.same} of {self.asked} the same"]
-        told += [] if self.nats is None else [f"largest log-probability difference {self.nats:.1e} nats"]
-        told += [f"wanted: {self.wanted}"]
-        return f"{self.benchmark}: {self.asked} of {self.stored} stored answers asked again: {', '.join(told)}"
+        told = [] if self.same is None else [f"{self.same} the same"]
+        told += [] if self.nats is None else [f"log-probabilities at most {self.nats:.1e} nats apart"]
+        asked = f"{self.asked} of {self.stored} stored answers asked again"
+        return f"{self.benchmark}: {asked}: {', '.join(told)} (wanted: {self.wanted})"
 
 
 class Written:
@@ -137,7 +137,7 @@ def _compared(
     wanted = {sample.id: sample for sample in kept if sample.draw == 0}
     samples = [wanted[example.id] for example in ask.examples]
     nats = NATS.get(opened.trial.dtype, HALF_NATS)
-    within = f"at most {nats:.0e} nats"
+    within = f"at most {nats:g} nats"
     if ask.task.kind == "generate" and ask.decoding.temperature:
         items = [_told(example, sample, backbone) for example, sample in zip(ask.examples, samples, strict=True)]
         own = reference.score(Plain(backbone, adapter).eval(), items)
@@ -150,7 +150,7 @@ def _compared(
         return Agreement(ask.benchmark, len(samples), len(wanted), same, off, off <= nats, within)
     enough = SAME_TEXT.get(opened.trial.dtype, HALF_SAME) * len(samples)
     return Agreement(
-        ask.benchmark, len(samples), len(wanted), same, None, same >= enough, f"{math.ceil(enough)} the same"
+        ask.benchmark, len(samples), len(wanted), same, None, same >= enough, f"at least {math.ceil(enough)} the same"
     )
 
 
