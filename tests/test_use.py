@@ -279,7 +279,7 @@ def test_the_commands(store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("builtins.input", iter_input("w7 w8", "", "w60"))
     assert call(monkeypatch, "try", out, "toy_text/base", "--max-new-tokens", "2") == 0
     told = capsys.readouterr()
-    assert told.out.count("\n") == 2 and "--max-new-tokens N sets that" in told.err
+    assert told.out.count("\n") == 2 and "--max-new-tokens N allows more" in told.err
     assert call(monkeypatch, "try", out, "toy/lora", "w7") == 2
     assert call(monkeypatch, "export", out, "toy/lora/seed 0", "--to", "both", "--out", str(tmp_path / "b")) == 2
     assert capsys.readouterr().err.count("\n") == 2

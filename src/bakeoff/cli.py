@@ -222,7 +222,7 @@ def try_(
         if said.cut:
             aside.print("(the text was too long and lost its middle)")
         if said.truncated:
-            aside.print("(the answer was ended at its longest; --max-new-tokens N sets that)")
+            aside.print("(cut off at the longest answer; --max-new-tokens N allows more)")
 
 
 @app.command()
