@@ -1,4 +1,4 @@
-"""Where the time goes in `bakeoff bench`: torch's profiler over one step of lanes and of plain Hugging Face + PEFT.
+"""Where the time goes in `bakeoff bench`: torch's profiler over training and generating, lanes and plain.
 
     python scripts/profile_bench.py > docs/benchmarks/profile.md
 
@@ -29,8 +29,9 @@ from bakeoff.study.spec import Decoding
 
 SHOWN = 8  # operations of a table
 KINDS = {  # what a user calls them
-    "aten::addmm": "linear modules (addmm)", "aten::mm": "linear modules, head (mm)", "aten::bmm": "lanes (bmm)",
-    "aten::baddbmm": "lanes (baddbmm)", "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
+    "aten::addmm": "linear modules (addmm)", "aten::mm": "linear modules, head (mm)",
+    "aten::bmm": "batched products (bmm)",
+    "aten::baddbmm": "batched products (baddbmm)", "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
     "aten::_scaled_dot_product_flash_attention_for_cpu_backward": "attention, backward",
 }  # fmt: skip
 
@@ -47,6 +48,11 @@ def main() -> None:
         _table(f"train/{name}/sst2, lanes: one step of LoRA on 16 sentences", ours)
         _table(f"train/{name}/sst2, plain: the same step", theirs)
         _table(f"generate/{name}, lanes: 16 prompts x 5 adapters, 16 tokens each", _generator(backbone, batch))
+        prompts, model = _alike(backbone, batch), Plain(backbone, cases.adapter_of(backbone, "lora", 0)).eval()
+        _table(
+            f"generate/{name}, plain: 16 prompts of one length, LoRA alone, 16 tokens each",
+            lambda model=model, prompts=prompts: plain.generated(model, prompts, [16] * len(prompts)),
+        )
 
 
 def _trainers(backbone: Backbone, batch: list[Encoded]) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -63,6 +69,12 @@ def _generator(backbone: Backbone, batch: list[Encoded]) -> Callable[[], Any]:
     return lambda: generate(
         lanes, [[Request(Encoded(item.prompt, ())) for item in batch] for _ in lanes.adapters], decoding, stop=()
     )
+
+
+def _alike(backbone: Backbone, batch: list[Encoded]) -> list[Encoded]:
+    """The shortest prompts cut from all, so that they are of one length."""
+    shortest = min(len(item.prompt) for item in batch)
+    return [Encoded(item.prompt[-shortest:], ()) for item in batch]
 
 
 def _table(title: str, work: Callable[[], Any]) -> None:

@@ -64,7 +64,7 @@ def main() -> None:
     except Exception as error:
         code = _shown_by_typer(error)
     if code == 130:
-        console.print("Interrupted.")
+        print("Interrupted.", file=sys.stderr)
     sys.exit(code or 0)
 
 
@@ -259,17 +259,19 @@ def bench(
     page = Page(out) if out else None
     told = Console(stderr=as_json, markup=False, emoji=False, highlight=False, soft_wrap=True)
     ready = [prepare(name, given, repeats) for name in wanted]  # what is absent is said before anything is timed
-    for said in head(payload([], given, about)):
-        told.print(said)
     found = []
-    for number, (name, run) in enumerate(zip(wanted, ready, strict=True), 1):
-        told.print(f"{number} of {len(wanted)}: {describe(name)}")
-        found.append(run())
-        told.print(line(found[-1]))
-        if page:  # after every case: a long run that is cut short keeps what it has
-            page.write(payload(found, given, about))
-    if as_json:
-        print(text(payload(found, given, about)))
+    for said in head(payload(found, wanted, given, about)):
+        told.print(said)
+    try:
+        for number, (name, run) in enumerate(zip(wanted, ready, strict=True), 1):
+            told.print(f"{number} of {len(wanted)}: {describe(name)}")
+            found.append(run())
+            told.print(line(found[-1]))
+            if page:
+                page.write(payload(found, wanted, given, about))
+    finally:  # a run that is cut short says what it has
+        if as_json:
+            print(text(payload(found, wanted, given, about)))
     if other := [one.name for one in found if not one.same]:
         told.print(f"error: the engines do not compute the same: {', '.join(other)}")
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -75,7 +76,7 @@ def prepare(name: str, given: Inputs, repeats: int | None = None) -> Callable[[]
     def run() -> Case:
         before = gemm_rate()
         pairs, trunk_tokens, more = work()
-        return case(name, pairs, max(before, gemm_rate()), trunk_tokens, plan.wanted, plan.what, **more)
+        return case(name, pairs, (before, gemm_rate()), trunk_tokens, plan.wanted, plan.what, **more)
 
     return run
 
@@ -102,14 +103,12 @@ def train_lora(backbone: Backbone, batches: Batches, alike: Batches) -> Found:
     return pairs, trunk(batches), {**_tokens(batches[1:]), "max_update_difference": changed}
 
 
-def train_matrix(backbone: Backbone, batches: Batches, alike: Batches, seeds: int = 3) -> Found:
+def train_matrix(backbone: Backbone, batches: Batches, seeds: int = 3) -> Found:
     """The same steps of every method and seed, one trial after another as the plan groups them on a CPU.
 
     A pair is one step of the whole matrix.
     """
-    trials = {
-        (name, seed): train_pairs(backbone, name, seed, batches, alike) for name in METHODS for seed in range(seeds)
-    }
+    trials = {(name, seed): train_pairs(backbone, name, seed, batches) for name in METHODS for seed in range(seeds)}
     totals = {name: merged(p for trial in trials if trial[0] == name for p in trials[trial][0]) for name in METHODS}
     by_method = {name: total.plain / total.lanes for name, total in totals.items()}
     pairs = [merged(own) for own in zip(*(pairs for pairs, _ in trials.values()), strict=True)]
@@ -118,42 +117,46 @@ def train_matrix(backbone: Backbone, batches: Batches, alike: Batches, seeds: in
     return pairs, trunk(batches), {**_tokens(batches[1:]), **more}
 
 
-def train_pairs(backbone: Backbone, name: str, seed: int, batches: Batches, alike: Batches) -> tuple[list[Pair], float]:
+def train_pairs(
+    backbone: Backbone, name: str, seed: int, batches: Batches, alike: Batches = ()
+) -> tuple[list[Pair], float]:
     """One trial's optimiser steps in both engines from the same weights on the same batches, the first one untimed.
 
-    Beside each, a step of a third learner: the plain engine's on a batch of examples `alike` in length. Also returns
-    how far what the steps changed lies apart at the end, relative to the change.
+    Beside each, where there are any, a third learner's step: the plain engine's on a batch of examples `alike` in
+    length. Also returns how far gradients' norms, and at the end what the steps changed, lie apart, relatively.
     """
     training = TRAINING.model_copy(update={"max_steps": 3 * len(batches)})
     first, adapter, other, third = (_noised(backbone, name, seed) for _ in range(4))
     model = Plain(backbone, other)
-    ours, theirs, beside = (
-        Learner(name, own, batches[0], training, seed) for own in (adapter, model, Plain(backbone, third))
-    )
+    ours, theirs = (Learner(name, own, batches[0], training, seed) for own in (adapter, model))
+    beside = Learner(name, Plain(backbone, third), batches[0], training, seed) if alike else None
     lanes, pairs = Lanes(backbone, [adapter]), []
-    for step, (batch, like) in enumerate(zip(batches, alike, strict=True)):
+    for step, batch in enumerate(batches):
         ours_seconds, loss, theirs_seconds, wanted = both(
             step % 2 == 0,
             lambda batch=batch, step=step: train_step(lanes, [ours], [list(batch)], step)[name],
             lambda batch=batch, step=step: plain.train_step(theirs, batch, step),
         )
-        sorted_seconds, _ = timed(lambda like=like, step=step: plain.train_step(beside, like, step))
+        sorted_seconds = 0.0
+        if beside:
+            seconds, _ = timed(lambda step=step: plain.train_step(beside, alike[step], step))
+            sorted_seconds = seconds * _real(batch) / _real(alike[step])
         counted = flops(lambda batch=batch: lane_losses(lanes, [batch]).sum().backward())
         ours.optimizer.zero_grad(set_to_none=True)
         pairs.append(
             Pair(
                 lanes=ours_seconds,
                 plain=theirs_seconds,
-                length_sorted=sorted_seconds * _real(batch) / _real(like),
+                length_sorted=sorted_seconds,
                 flops=counted,
                 difference=apart([loss], [wanted]),
             )
         )
     model.collect()
+    norms = [abs(a.grad_norm / b.grad_norm - 1) for a, b in zip(ours.curve, theirs.curve, strict=False)]
+    unequal = max(apart(norms, [0.0] * len(norms)), _changed(first, adapter, other))
     warm, *kept = pairs
-    return [replace(pair, difference=max(pair.difference, warm.difference)) for pair in kept], _changed(
-        first, adapter, other
-    )
+    return [replace(pair, difference=max(pair.difference, warm.difference)) for pair in kept], unequal
 
 
 def _changed(first: Adapter, ours: Adapter, theirs: Adapter) -> float:
@@ -168,7 +171,8 @@ def _changed(first: Adapter, ours: Adapter, theirs: Adapter) -> float:
 def score_labels(backbone: Backbone, batches: Batches, alike: Batches) -> Found:
     """Both labels' log-probabilities of each item under five adapters; a pair is one batch."""
     adapters, models = _five(backbone)
-    lanes, pairs = Lanes(backbone, adapters), []
+    lanes, pairs, once = Lanes(backbone, adapters), [], []
+    single = all(len(leaf) == 1 for batch in batches for item in batch for leaf in item.leaves)
     score(lanes, batches[0][:1])
     plain.scored(models[0], batches[0][:1])
     for number, (batch, like) in enumerate(zip(batches, alike, strict=True)):
@@ -178,6 +182,9 @@ def score_labels(backbone: Backbone, batches: Batches, alike: Batches) -> Found:
             lambda batch=batch: [plain.scored(model, batch) for model in models],
         )
         sorted_seconds, _ = timed(lambda like=like: [plain.scored(model, like) for model in models])
+        if single:
+            seconds, _ = timed(lambda batch=batch: [plain.scored_at_once(model, batch) for model in models])
+            once.append(seconds / ours)
         pairs.append(
             Pair(
                 lanes=ours,
@@ -187,14 +194,15 @@ def score_labels(backbone: Backbone, batches: Batches, alike: Batches) -> Found:
                 difference=apart(torch.tensor(mine).flatten().tolist(), torch.tensor(other).flatten().tolist()),
             )
         )
-    return pairs, trunk(batches), {**_tokens(batches), "adapters": len(adapters)}
+    beside = {"ratio_one_forward": median(once)} if once else {}
+    return pairs, trunk(batches), {**_tokens(batches), "adapters": len(adapters), **beside}
 
 
 def generate_texts(backbone: Backbone, items: Sequence[Encoded], repeats: int) -> Found:
     """Greedy completions of every prompt by five adapters, each to its own length; a pair is all of it.
 
     No token ends a text, so that both engines stop where they are told to. Once, after the pairs, the plain engine
-    does it with all prompts in one batch.
+    does it for the first adapter with all prompts in one batch.
     """
     adapters, models = _five(backbone)
     lanes, limits = Lanes(backbone, adapters), stop_lengths(len(items))
@@ -204,8 +212,8 @@ def generate_texts(backbone: Backbone, items: Sequence[Encoded], repeats: int) -
         generate(lanes, requests, Decoding(max_new_tokens=max(limits)), stop=())
         return requests
 
-    def theirs(size: int = BATCH, limits: Sequence[int] = limits) -> list[list[tuple[list[int], list[float]]]]:
-        pieces = list(zip(_cut(items, size), _cut(limits, size), strict=True))
+    def theirs(limits: Sequence[int] = limits) -> list[list[tuple[list[int], list[float]]]]:
+        pieces = list(zip(_cut(items, BATCH), _cut(limits, BATCH), strict=True))
         return [[row for own, end in pieces for row in plain.generated(model, own, end)] for model in models]
 
     ours([2] * len(items))
@@ -220,7 +228,7 @@ def generate_texts(backbone: Backbone, items: Sequence[Encoded], repeats: int) -
         ]
         same, total = same + sum(equal for _, equal in agreements), total + len(agreements)
         pairs.append(Pair(lanes=seconds, plain=other_seconds, difference=max(each for each, _ in agreements)))
-    at_once, _ = timed(lambda: theirs(len(items)))
+    at_once, _ = timed(lambda: plain.generated(models[0], items, limits))
     counted = flops(ours)
     pairs = [replace(pair, flops=counted) for pair in pairs]
     tokens = len(items[0].prompt) + max(lanes.prefix) + max(lanes.soft) + max(limits)
@@ -230,7 +238,7 @@ def generate_texts(backbone: Backbone, items: Sequence[Encoded], repeats: int) -
         "tokens": len(adapters) * sum(limits),
         "same_texts": same,
         "texts": total,
-        "ratio_in_one_batch": at_once / median(pair.lanes for pair in pairs),
+        "ratio_in_one_batch": len(models) * at_once / median(pair.lanes for pair in pairs),
         "lanes_cache_mib": _cache_mib(backbone, len(adapters) * len(items), tokens),
         "plain_cache_mib": _cache_mib(backbone, min(BATCH, len(items)), tokens),
         "plain_cache_in_one_batch_mib": _cache_mib(backbone, len(items), tokens),
@@ -248,6 +256,8 @@ def _agreement(request: Request, row: tuple[list[int], list[float]]) -> tuple[fl
     """The largest difference of the log-probabilities of tokens up to the first that differs; whether none does."""
     ids, logprobs = row
     assert request.logprobs is not None
+    if len(request.ids) != len(ids):
+        return math.inf, False
     common = next((i for i, (a, b) in enumerate(zip(request.ids, ids, strict=True)) if a != b), len(ids))
     return apart(request.logprobs[: common + 1], logprobs[: common + 1]), common == len(ids)
 
@@ -289,7 +299,11 @@ def _real(batch: Sequence[Encoded]) -> int:
 def _tokens(batches: Batches) -> dict[str, Any]:
     """Tokens of the examples, and what the padded batches hold of them (each label anew)."""
     rows = [[len(item.prompt) + len(leaf) for item in batch for leaf in item.leaves] for batch in batches]
-    return {"real_tokens": sum(map(sum, rows)), "padded_tokens": sum(len(own) * max(own) for own in rows)}
+    return {
+        "rows": sum(map(len, rows)),
+        "real_tokens": sum(map(sum, rows)),
+        "padded_tokens": sum(len(own) * max(own) for own in rows),
+    }
 
 
 def _cut(items: Sequence[T], size: int) -> list[list[T]]:
@@ -306,7 +320,8 @@ def alike(pool: Sequence[Encoded], size: int, count: int) -> list[list[Encoded]]
 def _sentences(given: Inputs, backbone: Backbone, repeats: int) -> tuple[Batches, Batches]:
     """Batches for so many pairs and one before them, in dataset order and length-sorted."""
     pool = trained_on(backbone, given.sentences(max(POOL, BATCH * (repeats + 1))))
-    return _cut(pool, BATCH)[: repeats + 1], alike(pool, BATCH, repeats + 1)
+    batches = _cut(pool, BATCH)
+    return batches[: repeats + 1], [batches[0], *alike(pool, BATCH, repeats)]
 
 
 def _reviews(given: Inputs, backbone: Backbone, repeats: int) -> tuple[Batches, Batches]:
@@ -320,12 +335,12 @@ def _prompts(given: Inputs, backbone: Backbone) -> list[Encoded]:
 
 CASES = {
     "train/gpt2-124m/sst2": Plan(
-        "LoRA r=8 on SST-2, batch 16", 4, 10,
+        "LoRA r=8 on SST-2, batch 16", 4, 8,
         lambda given, n: partial(train_lora, given.gpt2_124m, *_sentences(given, given.gpt2_124m, n)),
     ),
     "train/gpt2-124m/matrix": Plan(
-        "lora, prompt, prefix and lora+prompt x 3 seeds on SST-2, batch 16", 4, 3,
-        lambda given, n: partial(train_matrix, given.gpt2_124m, *_sentences(given, given.gpt2_124m, n)),
+        "lora, prompt, prefix and lora+prompt x 3 seeds on SST-2, batch 16", 4, 2,
+        lambda given, n: partial(train_matrix, given.gpt2_124m, _sentences(given, given.gpt2_124m, n)[0]),
     ),
     "train/stories3m/sst2": Plan(
         "LoRA r=8 on SST-2, batch 16", 2.5, 40,
@@ -336,7 +351,7 @@ CASES = {
         lambda given, n: partial(score_labels, given.gpt2_124m, *_reviews(given, given.gpt2_124m, n)),
     ),
     "generate/gpt2-124m": Plan(
-        "64 prompts x five adapters, 8 to 128 tokens, batch 16", 3, 2,
+        "64 prompts x five adapters, 8 to 128 tokens, batch 16", 3, 1,
         lambda given, n: partial(generate_texts, given.gpt2_124m, _prompts(given, given.gpt2_124m), n),
     ),
     "generate/stories3m": Plan(

@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 
 LIMIT = 1e-4  # nats: results further apart than this are not the same
-UPDATE_LIMIT = 1e-3  # of what training changed
+UPDATE_LIMIT = 1e-3  # relative
+SAME_TEXTS = 0.9  # of the generated texts: a near tie may part two of them
+DISTURBED = 0.85  # of the machine's rate before a case, after it, or the other way round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,8 @@ class Case:
     """A case's result. `ratio` is the median over pairs of plain seconds to lanes seconds, `ratios` are all of them.
 
     `fraction_of_gemm` is the lanes' rate of matrix products as a fraction of what a bare one reached in the same run.
-    `max_update_difference` is how far what training changed lies apart, relative to the change. The differences are
-    infinite where a result is not a number.
+    `max_update_difference` is how far gradients' norms, or what training changed, lie apart, relatively. The
+    differences are infinite where a result is not a number. `gemm_gflops` are that rate before and after the case.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Case:
     lanes_seconds: float
     plain_seconds: float
     trunk_tokens: int
-    gemm_gflops: float
+    gemm_gflops: tuple[float, float]
     wanted: float
     what: str
     more: dict[str, Any] = field(default_factory=dict)
@@ -63,12 +65,23 @@ class Case:
     @property
     def same(self) -> bool:
         """Whether both engines computed the same numbers."""
-        return self.max_loss_difference <= LIMIT and (self.max_update_difference or 0.0) <= UPDATE_LIMIT
+        texts = self.more.get("same_texts", 0) >= SAME_TEXTS * self.more.get("texts", 0)
+        return texts and self.max_loss_difference <= LIMIT and (self.max_update_difference or 0.0) <= UPDATE_LIMIT
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the machine was so much slower before or after the case that something else must have used it."""
+        return min(self.gemm_gflops) < DISTURBED * max(self.gemm_gflops)
 
     def as_json(self) -> dict[str, Any]:
         """Flat, as `--json` prints it; a difference that is no number is null."""
         own = asdict(self)
-        found = {**{key: value for key, value in own.items() if key != "more"}, "same": self.same, **self.more}
+        found = {
+            **{key: value for key, value in own.items() if key != "more"},
+            "same": self.same,
+            "disturbed": self.disturbed,
+        }
+        found |= self.more
         return {key: None if value == math.inf else value for key, value in found.items()}
 
 
@@ -106,14 +119,14 @@ def merged(pairs: Iterable[Pair]) -> Pair:
 def case(
     name: str,
     pairs: Sequence[Pair],
-    gemm: float,
+    gemm: tuple[float, float],
     trunk: int,
     wanted: float,
     what: str,
     max_update_difference: float | None = None,
     **more: Any,
 ) -> Case:
-    """The case's result from its pairs; `gemm` in FLOP/s."""
+    """The case's result from its pairs; `gemm` in FLOP/s, before and after."""
     total = merged(pairs)
     ratios = [p.plain / p.lanes for p in pairs]
     return Case(
@@ -121,7 +134,7 @@ def case(
         ratio=statistics.median(ratios),
         max_loss_difference=total.difference,
         max_update_difference=max_update_difference,
-        fraction_of_gemm=total.flops / total.lanes / gemm,
+        fraction_of_gemm=total.flops / total.lanes / max(gemm),
         ratio_length_sorted=statistics.median(p.length_sorted / p.lanes for p in pairs)
         if total.length_sorted
         else None,
@@ -129,7 +142,7 @@ def case(
         lanes_seconds=total.lanes,
         plain_seconds=total.plain,
         trunk_tokens=trunk,
-        gemm_gflops=gemm / 1e9,
+        gemm_gflops=(gemm[0] / 1e9, gemm[1] / 1e9),
         wanted=wanted,
         what=what,
         more=more,

@@ -18,16 +18,24 @@ median over these pairs of plain seconds to lanes seconds, with the least and th
 same weights, on which every number of the adapter has an effect.
 
 Plain is Hugging Face + PEFT, its batches in dataset order and padded to their longest. Training: the model's own loss
-from labels, without a cache, and the Trainer's clipping, AdamW and schedule. Scoring: one forward for each label with
-`logits_to_keep`. Generation: `generate` in batches of 16 prompts of equal length, every row stopped at its own length,
-the batch running on to its last. `sorted` is the ratio per real token to the plain engine on batches of like length,
-cut from 640 examples sorted by length and spread evenly over them. `one batch` is the ratio to `generate` on all
-prompts at once; lanes decode all of them at once, and of every adapter.
+from labels, so with logits at every position, without a cache; then the Trainer's clipping, AdamW and schedule.
+Scoring: one forward for each label with `logits_to_keep`. Generation: `generate` in batches of 16 prompts of equal
+length, every row stopped at its own length, the batch running on to its last.
+
+Where lanes save: the trunk, the tokens all prompts begin with, is read once for a batch (with no shared prompt the
+ratios are smaller), padding is none, logits are computed where an answer's token is predicted, a text is read once for
+all its labels, and five adapters are decoded together, each sequence giving its place to the next.
+
+Beside the ratio, each timed after the pair: `sorted`, per real token, to plain on batches of like length, cut from 640
+examples sorted by length and spread evenly over them; `one forward`, to plain that reads both labels, one token each,
+off one forward; `one batch`, to `generate` on all prompts at once (the first adapter's, times five; once, at the end).
 
 `difference` is in nats: losses of training steps, log-probabilities of labels, and those of the tokens produced up to
-the first that differs. Above 1e-4, or where what training changed differs by 1e-3 of the change, the command fails.
-`of gemm` is the rate of the lanes' matrix products (counted by torch's FlopCounterMode, dense attention included) over
-the wall clock, as a fraction of what a bare float32 product of 2048 x 2048 reaches in the same run.
+the first that differs. The command fails above 1e-4, where gradients' norms or what training changed differ by more
+than 1e-3, and where more than a tenth of the texts part. `of gemm` is the rate of the lanes' matrix products (counted
+by torch's FlopCounterMode, dense attention included) over the wall clock, as a fraction of what a bare float32 product
+of 2048 x 2048 reaches right before or after, whichever is faster; a case is called disturbed where these two differ by
+more than 15 %.
 
 `gpt2-124m` is GPT-2's architecture with random weights, the base's own dropout off; its GELU is torch's single
 operation in both engines (GPT-2's configuration spells it out in eight, which plain would run and lanes would not).
@@ -35,10 +43,11 @@ operation in both engines (GPT-2's configuration spells it out in eight, which p
 TRUNK = (30, 36)  # tokens that the wanted ratios are meant for
 
 
-def payload(cases: Sequence[Case], given: Inputs, machine: dict[str, Any]) -> dict[str, Any]:
-    """What `--json` prints."""
+def payload(cases: Sequence[Case], asked: Sequence[str], given: Inputs, machine: dict[str, Any]) -> dict[str, Any]:
+    """What `--json` prints; `asked` names the cases that were to be run."""
     return {
         "cases": [one.as_json() for one in cases],
+        "asked": list(asked),
         "system_prompt": SYSTEM.content,
         "token_lengths_from": f"{given.tokenizer}'s tokenizer",
         "gpt2_weights": "random",
@@ -64,11 +73,15 @@ def head(found: dict[str, Any]) -> list[str]:
 
 def markdown(found: dict[str, Any]) -> str:
     """The same as a Markdown page."""
-    columns = ("case", "what", "wanted", "ratio", "sorted", "one batch", "difference", "of gemm", "trunk", "pairs",
-               "lanes s", "plain s")  # fmt: skip
+    columns = (
+        *("case", "what", "wanted", "ratio", "sorted", "one forward", "one batch", "difference", "of gemm", "trunk"),
+        *("pairs", "lanes s", "plain s"),
+    )
     rows = [columns, ["---"] * len(columns), *(_row(one) for one in found["cases"])]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     parts = ["# Lanes against plain Hugging Face + PEFT", *head(found), METHOD, table]
+    if missing := [f"`{name}`" for name in found["asked"] if name not in [one["name"] for one in found["cases"]]]:
+        parts.append(f"Not finished: {', '.join(missing)}.")
     parts += [f"`{one['name']}`: {also}." for one in found["cases"] if (also := _also(one))]
     return "\n\n".join(parts) + "\n"
 
@@ -79,17 +92,15 @@ class Page:
     def __init__(self, path: Path):
         if path.suffix == ".json":
             raise InputError("--out", f"{path.name} is where the numbers go", f"name the page: {path.stem}.md")
-        if path.is_dir():
-            raise InputError("--out", f"{path} is a directory", "name the page: FILE.md")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError("--out", f"{path.parent} cannot be made ({error.strerror})", "name another") from None
-        if not os.access(path.parent, os.W_OK):
-            raise InputError("--out", f"{path.parent} cannot be written to", "name another place")
         self.page, self.numbers = path, path.with_suffix(".json")
+        for file in (self.page, self.numbers):
+            place = file.absolute()
+            nearest = next(each for each in (place, *place.parents) if each.exists())
+            if nearest.is_dir() == (nearest == place) or not os.access(nearest, os.W_OK):
+                raise InputError("--out", f"{file} cannot be written, for {nearest}", "name another page, FILE.md")
 
     def write(self, found: dict[str, Any]) -> None:
+        self.page.parent.mkdir(parents=True, exist_ok=True)
         self.page.write_text(markdown(found), "utf-8")
         self.numbers.write_text(text(found) + "\n", "utf-8")
 
@@ -100,20 +111,23 @@ def line(one: Case) -> str:
     said = [
         f"{one.name}: {_ratio(found)} x, wanted {one.wanted:g}{'' if one.ratio >= one.wanted else ' (not reached)'}",
         *([] if one.ratio_length_sorted is None else [f"{one.ratio_length_sorted:.2f} x length-sorted"]),
+        *([f"{found['ratio_one_forward']:.2f} x one forward"] if "ratio_one_forward" in found else []),
         *([f"{found['ratio_in_one_batch']:.2f} x one batch"] if "ratio_in_one_batch" in found else []),
         f"difference {_difference(found)}",
-        f"{one.fraction_of_gemm:.0%} of {one.gemm_gflops:.0f} GFLOP/s",
+        f"{one.fraction_of_gemm:.0%} of {max(one.gemm_gflops):.0f} GFLOP/s",
         f"trunk {_trunk(found)} tokens",
         f"{len(one.ratios)} pairs, {one.lanes_seconds:.1f} s against {one.plain_seconds:.1f} s",
+        *(["disturbed: the machine's rate changed"] if one.disturbed else []),
     ]
     return "; ".join(said)
 
 
 def _row(one: dict[str, Any]) -> list[str]:
+    beside = (_maybe(one, f"ratio_{key}") for key in ("length_sorted", "one_forward", "in_one_batch"))
     return [
-        f"`{one['name']}`", one["what"], f"{one['wanted']:g}", _ratio(one), _maybe(one, "ratio_length_sorted"),
-        _maybe(one, "ratio_in_one_batch"), _difference(one), f"{one['fraction_of_gemm']:.0%}", _trunk(one),
-        str(len(one["ratios"])), f"{one['lanes_seconds']:.1f}", f"{one['plain_seconds']:.1f}",
+        f"`{one['name']}`", one["what"], f"{one['wanted']:g}", _ratio(one), *beside, _difference(one),
+        f"{one['fraction_of_gemm']:.0%}", _trunk(one), str(len(one["ratios"])), f"{one['lanes_seconds']:.1f}",
+        f"{one['plain_seconds']:.1f}",
     ]  # fmt: skip
 
 
@@ -124,9 +138,12 @@ def _also(one: dict[str, Any]) -> str:
         said.append("by method " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in one["ratio_by_method"].items()))
     if one["name"].startswith("train/"):
         value = one["max_update_difference"]
-        said.append(f"what training changed differs by {value:.1e} of the change" if value is not None else "diverged")
+        said.append(f"gradients and updates differ by {'no number' if value is None else f'{value:.1e}'}")
     if "padded_tokens" in one:
-        said.append(f"{one['real_tokens']:,} real tokens, {one['padded_tokens']:,} padded")
+        said.append(f"{one['real_tokens']:,} real tokens, {one['padded_tokens']:,} padded, in {one['rows']:,} rows")
+    if one["disturbed"]:
+        before, after = one["gemm_gflops"]
+        said.append(f"disturbed: the machine made {before:.0f} GFLOP/s before and {after:.0f} after it")
     if "texts" in one:
         said.append(f"{one['same_texts']} of {one['texts']} texts are the same to the last token")
         said.append(
