@@ -26,13 +26,14 @@ Where lanes save: the trunk, the tokens all prompts begin with, is read once for
 ratios are smaller), padding is none, logits are computed where an answer's token is predicted, a text is read once for
 all its labels, and five adapters are decoded together, each sequence giving its place to the next.
 
-Beside the ratio, each timed after the pair: `sorted`, per real token, to plain on batches of like length, cut from 640
-examples sorted by length and spread evenly over them; `one forward`, to plain that reads both labels, one token each,
-off one forward; `one batch`, to `generate` on all prompts at once (the first adapter's, times five; once, at the end).
+Beside the ratio, each timed after the pair (where there are five adapters: for the first, times five): `sorted`, per
+real token, to plain on batches of like length, cut from 640 examples sorted by length and spread evenly over them;
+`one forward`, to plain that reads both labels, one token each, off one forward; `one batch`, to `generate` on all
+prompts at once.
 
 `difference` is in nats: losses of training steps, log-probabilities of labels, and those of the tokens produced up to
 the first that differs. The command fails above 1e-4, where gradients' norms or what training changed differ by more
-than 1e-3, and where more than a tenth of the texts part. `of gemm` is the rate of the lanes' matrix products (counted
+than 1e-4, and where more than a tenth of the texts part. `of gemm` is the rate of the lanes' matrix products (counted
 by torch's FlopCounterMode, dense attention included) over the wall clock, as a fraction of what a bare float32 product
 of 2048 x 2048 reaches right before or after, whichever is faster; a case is called disturbed where these two differ by
 more than 15 %.
