@@ -33,7 +33,7 @@ prompts at once.
 
 `difference` is in nats: losses of training steps, log-probabilities of labels, and those of the tokens produced up to
 the first that differs. The command fails above 1e-4, where gradients' norms or what training changed differ by more
-than 1e-4, and where more than a tenth of the texts part. `of gemm` is the rate of the lanes' matrix products (counted
+than 1e-3, and where more than a tenth of the texts part. `of gemm` is the rate of the lanes' matrix products (counted
 by torch's FlopCounterMode, dense attention included) over the wall clock, as a fraction of what a bare float32 product
 of 2048 x 2048 reaches right before or after, whichever is faster; a case is called disturbed where these two differ by
 more than 15 %.
