@@ -1,219 +1,155 @@
-"""Grader: many samples of model-written code, each run against its unit tests in a process of its own.
+"""Grader: many samples of model-written code, each run against its tests in a sandbox, some at a time.
 
-A few lean worker interpreters are started once (worker.py: the standard library alone, an environment with no
-secrets). A worker forks for each sample, so that a sample costs milliseconds; the process that holds torch never
-forks. The forked process has its own session and temporary directory, limits on memory, CPU time, file size and open
-files, no standard streams and no other descriptor of the grader's; its whole process group, and on Linux whatever
-left that group, is killed when it has reported or at its deadline on the worker's monotonic clock.
-
-What this protects from: code that hangs, eats memory, floods its output, crashes the interpreter, ends its process
-early, reads stdin, or leaves threads and processes behind. A verdict never follows from an exit status or from
-output: a pass needs a random token that the worker draws after the fork and that is read only when every test is done.
-
-What it does not protect from: code that sets out to do harm or to cheat. A sample runs as the same user and can read
-and write that user's files, use the network, and signal its processes; run as root it may also start processes
-without limit until its deadline. It shares an interpreter with its tests, so it can define an `__eq__` that is always
-true, patch what the tests call, or look for the token in the harness. Only grade code that you would run yourself.
+A sample's code and its tests run in two processes, each in a jail of its own (slot.py); the verdict is the judge's
+alone. What holds the code on this machine is a tier (tiers.py), tried from the strongest down and named in each
+verdict. docs/code-execution.md tells what is protected from what.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import select
-import subprocess
-import sys
 import tempfile
-import time
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, get_args
+from queue import SimpleQueue
+from typing import get_args
 
-from bakeoff.errors import InputError
+from bakeoff.errors import InputError, TrialError
+from bakeoff.grading.code import tiers
+from bakeoff.grading.code.slot import Broken, Item, Slot, Verdict
+from bakeoff.grading.code.tiers import Tier
 
-Label = Literal["pass", "fail", "error", "timeout", "memory", "harness-error"]
-
-WORKER = Path(__file__).with_name("worker.py")
-GRACE = 10.0  # seconds beyond a sample's own in which a worker must answer, its start included
-INHERITED = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
-ENVIRONMENT = {"LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One sample: code that should define `entry_point`, and tests: Python statements run after it, where it ran."""
-
-    code: str
-    tests: tuple[str, ...]
-    entry_point: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of a sample, in how many seconds, and why, in words.
-
-    "fail" is a failed assertion, "error" any other exception or an early end, "timeout" the deadline or the CPU limit,
-    "memory" the memory limit. "harness-error" says that the grader itself broke, twice: it is no word on the sample.
-    """
-
-    label: Label
-    seconds: float
-    detail: str = ""
+PROBE = Item("def f(x): return x + 1", ("assert f(1) == 2",), "f")
+SECONDS, MEMORY = 3.0, 1 << 30
 
 
 class Grader:
-    """Runs samples on `jobs` worker processes (one for each CPU) within `timeout` seconds and `memory` bytes each.
+    """Runs samples, `jobs` at a time (one for each CPU), within `timeout` seconds and `memory` bytes each.
 
-    A context manager: the workers start on entry and have ended, with all that they started, on exit.
+    A context manager: on entry the strongest tier that works here is found, or the one that is asked for; on exit all
+    that was started has ended. InputError where there is none. `tier` and `reasons`, why not a stronger one, tell.
     """
 
-    def __init__(self, jobs: int | None = None, timeout: float = 3.0, memory: int = 1 << 30):
-        if not hasattr(os, "fork"):
-            raise InputError("grading code", f"{sys.platform} cannot fork processes", "use Linux or macOS")
+    def __init__(
+        self, jobs: int | None = None, timeout: float = SECONDS, memory: int = MEMORY, tier: Tier | None = None
+    ):
+        if tier is not None and tier not in get_args(Tier):
+            raise InputError("grading code", f"unknown sandbox '{tier}'", "accepted: " + ", ".join(get_args(Tier)))
         self.jobs = jobs or _cpus()
         self.timeout, self.memory = timeout, memory
-        self._workers: list[_Worker] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.tier: Tier = tier or "none"
+        self.reasons: dict[Tier, str] = {}
+        self._asked = tier
+        self._slots: list[Slot] = []
 
     def __enter__(self) -> Grader:
         self._folder = tempfile.TemporaryDirectory(prefix="bakeoff-code-", ignore_cleanup_errors=True)
-        self._workers = [_Worker(self._folder.name) for _ in range(self.jobs)]
+        os.chmod(self._folder.name, 0o711)
+        try:
+            first = self._first()
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        others = [Slot(self.tier, Path(self._folder.name)) for _ in range(self.jobs - 1)]
+        self._slots = [first, *others]
+        self._free: SimpleQueue[Slot] = SimpleQueue()
+        for slot in self._slots:
+            self._free.put(slot)
+        # The threads live as long as the jails: a jail dies with the thread that started it.
+        self._threads = ThreadPoolExecutor(self.jobs, "grader")
+        self._closing = False
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        for worker in self._workers:
-            worker.hang_up()
-        for worker in self._workers:
-            worker.end()
-        self._workers = []
-        if self._folder is not None:
-            self._folder.cleanup()
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._closing = True
+        if kind is not None:
+            for slot in self._slots:
+                slot.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for slot in self._slots:
+            slot.close()
+        self._slots = []
+        self._folder.cleanup()
 
-    def grade(self, items: Sequence[Item]) -> list[Verdict]:
-        """One verdict for each item, in order. InputError for an item without tests, which would always pass."""
+    def grade(
+        self, items: Sequence[Item], done: Callable[[], None] = lambda: None, classic: bool = False
+    ) -> list[Verdict]:
+        """One verdict for each item, in order; `done` is called after each. InputError for an item without tests.
+
+        A timeout is run once more, alone, before it stands. `classic` runs code and tests in one namespace instead, as
+        HumanEval's own checker does: then a verdict is no more than the sample's word.
+        """
         for i, item in enumerate(items):
-            if not item.tests:
+            if not any(test.strip() for test in item.tests):
                 raise InputError(f"grading code, item {i} ({item.entry_point})", "no tests", "give at least one")
-        if not self._workers:
+        if not self._slots:
             raise RuntimeError("a Grader grades inside its `with` block")
-        waiting, tries, verdicts = deque(range(len(items))), Counter[int](), dict[int, Verdict]()
-        try:
-            while len(verdicts) < len(items):
-                for worker in self._workers:
-                    if worker.task is None and waiting:
-                        task = waiting.popleft()
-                        worker.send(task, items[task], self.timeout, self.memory)
-                for task, verdict in self._answers():
-                    tries[task] += 1
-                    if verdict.label == "harness-error" and tries[task] == 1:
-                        waiting.appendleft(task)
-                    else:
-                        verdicts[task] = verdict
-        except BaseException:
-            self.__exit__()  # workers that still run samples of this call cannot serve another
-            raise
-        return [verdicts[task] for task in range(len(items))]
 
-    def _answers(self) -> list[tuple[int, Verdict]]:
-        """Wait until workers have answered; a broken one is replaced, and its task's verdict is "harness-error"."""
-        busy = [(place, worker) for place, worker in enumerate(self._workers) if worker.task is not None]
-        poll = select.poll()
-        for _, worker in busy:
-            poll.register(worker.stdout, select.POLLIN)
-        poll.poll(max(0.0, min(worker.deadline for _, worker in busy) - time.monotonic()) * 1000 + 1)
-        answers = []
-        for place, worker in busy:
-            task = worker.task
-            try:
-                verdict = worker.receive()
-            except _Broken as error:
-                verdict = Verdict("harness-error", self.timeout, str(error))
-                worker.end(patience=0)
-                self._workers[place] = _Worker(worker.folder)
-            if task is not None and verdict is not None:
-                answers.append((task, verdict))
-        return answers
-
-
-class _Broken(Exception):
-    """A worker died, fell silent or spoke nonsense."""
-
-
-class _Worker:
-    """One worker process and the task it is on."""
-
-    def __init__(self, folder: str):
-        self.folder = folder
-        own = tempfile.mkdtemp(dir=folder)
-        environment = ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ}
-        self.process = subprocess.Popen(
-            # Isolated like -I, which would also ignore PYTHONHASHSEED: the order of sets must not differ between runs.
-            [sys.executable, "-s", "-P", "-B", str(WORKER), own],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            cwd=own,
-            start_new_session=True,
-        )
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        os.set_blocking(self.stdout.fileno(), False)
-        self.task: int | None = None
-        self.deadline = 0.0
-        self.heard = b""
-
-    def send(self, task: int, item: Item, timeout: float, memory: int) -> None:
-        """Give it a task. That it has died shows when its answer is read."""
-        self.task, self.deadline = task, time.monotonic() + timeout + GRACE
-        sample: dict[str, Any] = {"code": item.code, "tests": item.tests, "entry_point": item.entry_point}
-        line = json.dumps({"id": task, "timeout": timeout, "memory": memory, **sample})
-        with contextlib.suppress(BrokenPipeError):
-            self.stdin.write(line.encode() + b"\n")
-            self.stdin.flush()
-
-    def receive(self) -> Verdict | None:
-        """The verdict on its task, and it is free; None where it is not done. Raises _Broken."""
-        part = self.stdout.read()  # None where there is nothing yet
-        self.heard += part or b""
-        line, complete, rest = self.heard.partition(b"\n")
-        if complete:
-            verdict = self._verdict(line)
-            self.task, self.heard = None, rest
+        def run(item: Item) -> Verdict:
+            verdict = self._run(item, classic)
+            done()
             return verdict
-        if part == b"":
-            raise _Broken("the worker process died")
-        if time.monotonic() > self.deadline:
-            raise _Broken("the worker process fell silent")
-        return None
 
-    def hang_up(self) -> None:
-        """Tell it to end, with whatever it is running."""
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            self.stdin.write(b"\n")
-            self.stdin.close()
+        verdicts = list(self._threads.map(run, items))
+        for i, verdict in enumerate(verdicts):
+            if verdict.label == "timeout":  # nothing else runs now
+                verdicts[i] = self._threads.submit(self._run, items[i], classic).result()
+        return verdicts
 
-    def end(self, patience: float = 5.0) -> None:
-        """Wait for it to end, at most `patience` seconds, then kill it."""
-        self.hang_up()
+    def _run(self, item: Item, classic: bool) -> Verdict:
+        slot = self._free.get()
         try:
-            self.process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.stdout.close()
+            verdict = slot.run(item, self.timeout, self.memory, classic)
+            if verdict.label == "harness-error" and not self._closing:
+                verdict = slot.run(item, self.timeout, self.memory, classic)
+            return verdict
+        finally:
+            self._free.put(slot)
 
-    def _verdict(self, line: bytes) -> Verdict:
-        try:
-            answer = json.loads(line)
-            if answer["id"] != self.task or answer["label"] not in get_args(Label):
-                raise _Broken("the worker process answered another question")
-            return Verdict(answer["label"], float(answer["seconds"]), str(answer["detail"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise _Broken("the worker process spoke nonsense") from error
+    def _first(self) -> Slot:
+        """A slot of the strongest tier that runs a sample, or of the one that is asked for."""
+        asked = self._asked or ("none" if tiers.unprotected() else None)
+        for tier in (asked,) if asked else tiers.PROTECTED:
+            slot, self.reasons[tier] = works(tier, Path(self._folder.name))
+            if slot is not None:
+                self.tier = tier
+                return slot
+        raise tiers.refuse(self.reasons)
+
+    @property
+    def note(self) -> str:
+        """What somebody should know before they trust the verdicts; empty in the strongest tier."""
+        if self.tier == "none":
+            return "UNPROTECTED: model-written code runs as you, with no sandbox"
+        if self.tier != tiers.PROTECTED[0] and (reason := self.reasons.get(tiers.PROTECTED[0])):
+            return f"sandbox: {self.tier}, since {tiers.PROTECTED[0]} is not to be had here ({reason})"
+        return ""
+
+
+def works(tier: Tier, folder: Path) -> tuple[Slot | None, str]:
+    """A slot of that tier that has run a sample rightly, or why there is none."""
+    if reason := tiers.missing(tier):
+        return None, reason
+    slot = Slot(tier, folder)
+    try:
+        slot.open()
+        for _ in range(2):  # a first start on a busy machine may be slow
+            verdict = slot.run(PROBE, 10 * SECONDS, MEMORY)
+            if verdict.label == "pass":
+                return slot, ""
+        reason = verdict.detail
+    except (Broken, OSError) as error:
+        reason = str(error)
+    slot.close()
+    return None, f"it does not work here: {reason}"
+
+
+def check(verdicts: Sequence[Verdict]) -> None:
+    """TrialError where the grader broke on more than 1 % of the samples: their scores would mean nothing."""
+    broken = [verdict for verdict in verdicts if verdict.label == "harness-error"]
+    if 100 * len(broken) > len(verdicts):
+        raise TrialError(f"grading code broke on {len(broken)} of {len(verdicts)} samples: {broken[0].detail}")
 
 
 def _cpus() -> int:

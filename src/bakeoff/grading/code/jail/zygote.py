@@ -1,0 +1,175 @@
+"""The zygote: a lean interpreter that is started once in a jail and forks a sample from itself for every job.
+
+It is started with a control socket as its standard input and a description of its cell as its argument. To a message
+{"role", "seconds", "memory", ...}, which brings descriptors along, it answers {"started": true} when the sample is shut
+in, or {"failed": why}; to any further byte, by killing the sample, waiting for it and answering {"ended": status}.
+When the socket closes, it kills the sample and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import random
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+from . import candidate, classic, confine, judge
+from .confine import Cell
+
+# What answers to programming exercises import: loaded once here, then there in every fork.
+PRELOADED = (
+    "__future__ abc array ast base64 bisect calendar cmath collections collections.abc concurrent.futures contextlib "
+    "copy ctypes dataclasses datetime decimal enum fractions functools hashlib heapq inspect io itertools json math "
+    "numbers operator os pprint queue random re resource secrets site statistics string struct tempfile textwrap "
+    "threading time traceback types typing unicodedata unittest uuid"
+)
+HEAD = struct.Struct(">I")
+DESCRIPTORS = 3
+
+
+def main() -> None:
+    """Serve until the control socket closes."""
+    cell = Cell(**json.loads(sys.argv[1]))
+    for name in PRELOADED.split():
+        __import__(name)
+    import site
+
+    site.setquit()
+    control = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 100))
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1):
+        os.dup2(null, standard)
+    here = os.pidfd_open(os.getpid()) if cell.tier == "bubblewrap" else -1
+    confine.end_with_parent()
+    gc.freeze()
+    say(control, {"hello": cell.tier})
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            job, descriptors = hear(control)
+            serve(control, cell, job, descriptors, null, here)
+
+
+def serve(control: socket.socket, cell: Cell, job: dict[str, Any], descriptors: list[int], null: int, here: int) -> None:
+    """One sample, from fork to death."""
+    folder = own_folder(cell)
+    told, tell = os.pipe()
+    try:
+        fresh = cell.tier == "bubblewrap" and cell.files
+        if fresh:
+            confine.unshare(confine.CLONE_NEWPID)
+        child = os.fork()
+        if child == 0:
+            sample(cell, job, [*descriptors, tell], folder, null)
+        if fresh:
+            confine.enter(here, confine.CLONE_NEWPID)
+        for descriptor in (*descriptors, tell):
+            os.close(descriptor)
+        try:
+            word = os.read(told, 400)
+            say(control, {"started": True} if word == b"+" else {"failed": word.decode(errors="replace") or "it died"})
+            control.recv(1)  # whatever it is, or the end of the parent: time is over
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if cell.tier == "none" else os.kill)(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+        say(control, {"ended": os.waitstatus_to_exitcode(status)})
+    finally:
+        os.close(told)
+        if cell.home:
+            clear(folder, cell.home)
+
+
+def sample(cell: Cell, job: dict[str, Any], descriptors: list[int], folder: str, null: int) -> None:
+    """The sample's whole life: shut in, told so, and run. Never returns."""
+    try:
+        for place, descriptor in enumerate(descriptors):
+            os.dup2(fcntl.fcntl(descriptor, fcntl.F_DUPFD, 200), 3 + place, inheritable=False)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        tell = 2 + len(descriptors)
+        os.closerange(tell + 1, 4096)
+        try:
+            confine.confine(cell, folder, job["seconds"], job["memory"])
+        except BaseException as error:
+            os.write(tell, f"{type(error).__name__}: {error}"[:300].encode())
+            os._exit(1)
+        os.write(tell, b"+")
+        os.close(tell)
+        random.seed(0)
+        play(job)
+    finally:
+        os._exit(0)
+
+
+def play(job: dict[str, Any]) -> None:
+    """The part that the job gives this sample; its descriptors are 3 and up."""
+    match job["role"]:
+        case "candidate":
+            candidate.serve(job, 3, 4)
+        case "judge":
+            judge.judge(job, 3, 4, 5)
+        case "classic":
+            classic.run(job, 3)
+
+
+def own_folder(cell: Cell) -> str:
+    """A directory for one sample: in bubblewrap's tier /tmp, which is fresh for each."""
+    if not cell.home:
+        return "/tmp"
+    folder = os.path.join(cell.home, "sample")
+    os.mkdir(folder, 0o700)
+    if cell.uid is not None:
+        os.chown(folder, cell.uid, cell.uid)
+    return folder
+
+
+def clear(folder: str, home: str) -> None:
+    """Remove a directory that a sample filled, however deep: what is nested comes up before it is removed."""
+    number = 0
+    left = [folder]
+    while left:
+        place = left.pop()
+        os.chmod(place, 0o700)
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    number += 1
+                    left.append(os.path.join(home, f"left{number}"))
+                    os.rename(entry.path, left[-1])
+                else:
+                    os.unlink(entry.path)
+        os.rmdir(place)
+
+
+def say(control: socket.socket, what: dict[str, Any]) -> None:
+    data = json.dumps(what).encode()
+    control.sendall(HEAD.pack(len(data)) + data)
+
+
+def hear(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """A message and the descriptors that came with it. EOFError where the parent is gone."""
+    head, descriptors, _, _ = socket.recv_fds(control, HEAD.size, DESCRIPTORS)
+    head += _exactly(control, HEAD.size - len(head)) if head else b""
+    if not head:
+        raise EOFError
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return json.loads(_exactly(control, HEAD.unpack(head)[0])), descriptors
+
+
+def _exactly(control: socket.socket, size: int) -> bytes:
+    parts = []
+    while size:
+        part = control.recv(min(size, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
