@@ -192,7 +192,7 @@ def described(error: BaseException) -> tuple[list[str], str]:
     text = "an exception that cannot be shown"
     with contextlib.suppress(BaseException):
         name = type(error).__name__
-        text = (str(error) if kinds[:1] == [name] else f"{name}: {error}")[:TEXT]
+        text = (str(error) if kinds[:1] == [name] and isinstance(error, Exception) else f"{name}: {error}")[:TEXT]
     return kinds, text
 
 

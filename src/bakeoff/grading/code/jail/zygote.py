@@ -89,10 +89,10 @@ def serve(control: socket.socket, cell: Cell, job: dict[str, Any], descriptors: 
 def sample(cell: Cell, job: dict[str, Any], descriptors: list[int], folder: str, null: int) -> None:
     """The sample's whole life: shut in, told so, and run. Never returns."""
     try:
-        for place, descriptor in enumerate(descriptors):
-            os.dup2(fcntl.fcntl(descriptor, fcntl.F_DUPFD, 200), 3 + place, inheritable=False)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
+        for place, descriptor in enumerate([fcntl.fcntl(each, fcntl.F_DUPFD, 200) for each in descriptors]):
+            os.dup2(descriptor, 3 + place, inheritable=False)
         tell = 2 + len(descriptors)
         os.closerange(tell + 1, 4096)
         try:
