@@ -94,6 +94,8 @@ class Bait:
         os.chmod(self.mark, 0o777)
         for name in ("canary", "results.jsonl", ".netrc"):
             (self.home / name).write_text(f"the {name} of this user\n")
+        (self.tmp / "cwd").mkdir()
+        self.stack.enter_context(contextlib.chdir(self.tmp / "cwd"))
         os.environ["BAKEOFF_HOSTILE_TOKEN"] = "a secret"
         self.temporary = self.tmp / "tmp"
         self.temporary.mkdir()
@@ -134,7 +136,6 @@ class Bait:
         grader.grade([Item(GOOD, TESTS, "add")] * 4)
         self.home_before = _state(self.home)
         self.files_before = _state(Path(harness.__file__).parent)
-        self.cwd_before = set(os.listdir("."))
         self.rss_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def violations(self, grader: Grader) -> dict[str, str]:
@@ -146,11 +147,11 @@ class Bait:
             found["no_marker"] = f"{marks}"
         if _state(Path(harness.__file__).parent) != self.files_before:
             found["harness_files_unchanged"] = "they changed"
-        if left := set(os.listdir(".")) - self.cwd_before:
+        if left := os.listdir("."):
             found["no_tmp_left"] = f"{left} in the working directory"
         if left := [name for name in os.listdir(self.temporary) if not name.startswith("bakeoff-code-")]:
             found["no_tmp_left"] = f"{left} in the temporary directory"
-        if left := [str(path) for path in self.temporary.glob("bakeoff-code-*/*/*")]:
+        if left := [str(path) for path in self.temporary.glob("bakeoff-code-*/*/*") if path.parent.name != "python"]:
             found["no_tmp_left"] = f"{left} in the grader's directory"
         if (grown := (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self.rss_before) << 10) > RSS:
             found["parent_rss_bounded"] = f"grew by {grown >> 20} MiB"

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from bakeoff.data import mini
-from bakeoff.errors import TrialError
-from bakeoff.grading.code import Grader, Item, Verdict, defines, extract
+from bakeoff.grading.code import Grader, Item, Verdict, check, defines, extract
 from bakeoff.study.spec import Decoding
 from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task
 
@@ -16,7 +15,7 @@ class MiniCode(Task):
     """1,000 training functions and 200 test functions, or as many as the limits say; no files are read."""
 
     name = "mini_code"
-    version = 2
+    version = 3
     kind: ClassVar[Literal["choose", "generate"]] = "generate"
     metrics = ("pass@1",)
     benchmarks = ("mini_code",)
@@ -30,16 +29,14 @@ class MiniCode(Task):
         return _examples("test", limit or 200)
 
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
-        """Runs the code of all completions that hold any; TrialError where the grader broke on more than 1% of them."""
+        """Runs the code of all completions that hold any, sandboxed; TrialError where the grader broke on more than 1 %."""
         items = [_item(e, c.text) for e, c in zip(examples, completions, strict=True)]
         runnable = [i for i, item in enumerate(items) if defines(item.code, item.entry_point)]
         verdicts: dict[int, Verdict] = {}
         if runnable:
             with Grader() as grader:
                 verdicts = dict(zip(runnable, grader.grade([items[i] for i in runnable]), strict=True))
-        broken = [verdict for verdict in verdicts.values() if verdict.label == "harness-error"]
-        if len(broken) > max(1, len(items) // 100):
-            raise TrialError(f"grading code broke on {len(broken)} of {len(items)} samples: {broken[0].detail}")
+        check(list(verdicts.values()))
         return [_grade(item, verdicts.get(i)) for i, item in enumerate(items)]
 
 
@@ -68,5 +65,5 @@ def _grade(item: Item, verdict: Verdict | None) -> Grade:
     if verdict is None:
         detail |= {"unparsable": True, "why": f"it does not define '{item.entry_point}'"}
     else:
-        detail |= {"verdict": verdict.label, "why": verdict.detail}
+        detail |= {"verdict": verdict.label, "why": verdict.detail, "sandbox": verdict.sandbox}
     return Grade(scores={"pass@1": float(verdict is not None and verdict.label == "pass")}, detail=detail)

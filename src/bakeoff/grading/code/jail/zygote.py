@@ -48,6 +48,8 @@ def main() -> None:
         os.dup2(null, standard)
     here = os.pidfd_open(os.getpid()) if cell.tier == "bubblewrap" else -1
     confine.end_with_parent()
+    if cell.tier == "landlock":
+        confine.own_files(cell.home)
     gc.freeze()
     say(control, {"hello": cell.tier})
     with contextlib.suppress(EOFError, ConnectionError):
@@ -79,11 +81,11 @@ def serve(control: socket.socket, cell: Cell, job: dict[str, Any], descriptors: 
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if cell.tier == "none" else os.kill)(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
-        say(control, {"ended": os.waitstatus_to_exitcode(status)})
     finally:
         os.close(told)
         if cell.home:
             clear(folder, cell.home)
+    say(control, {"ended": os.waitstatus_to_exitcode(status)})
 
 
 def sample(cell: Cell, job: dict[str, Any], descriptors: list[int], folder: str, null: int) -> None:
