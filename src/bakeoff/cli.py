@@ -45,6 +45,9 @@ Limit = Annotated[
 ]
 Engine = Annotated[str, typer.Option("--engine", help="auto, lanes or reference.")]
 Executor = Annotated[str, typer.Option("--executor", help="Where groups run: inline.")]
+Unsafe = Annotated[
+    bool, typer.Option("--unsafe-no-sandbox", help="Run model-written code as you, unprotected; reports say so.")
+]
 GroupSize = Annotated[
     int | None,
     typer.Option("--group-size", metavar="N", help="Trials that share a pass (default: by device and model)."),
@@ -92,12 +95,12 @@ def _version(
 
 
 @app.command()
-def quickstart(out: Out = None, set_: Set = None, limit: Limit = None) -> None:
+def quickstart(out: Out = None, set_: Set = None, limit: Limit = None, unsafe_no_sandbox: Unsafe = False) -> None:
     """Compare six methods on the embedded model, in minutes.
 
     A real comparison: offline, on a CPU.
     """
-    _run("quickstart", out, set_, limit)
+    _run("quickstart", out, set_, limit, unsafe=unsafe_no_sandbox)
 
 
 @app.command()
@@ -112,9 +115,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and show the plan; write nothing.")
     ] = False,
+    unsafe_no_sandbox: Unsafe = False,
 ) -> None:
     """Run a study, or what is missing of it, and write its report."""
-    _run(study, out, set_, limit, engine, executor, group_size, dry_run)
+    _run(study, out, set_, limit, engine, executor, group_size, dry_run, unsafe_no_sandbox)
 
 
 @app.command()
@@ -225,6 +229,46 @@ def try_(
             aside.print("(cut off at the longest answer; --max-new-tokens N allows more)")
 
 
+@app.command("grade-code")
+def grade_code(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Rows in HumanEval's form or MBPP's.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="OUT", help="The rows with verdicts (default: FILE.graded.jsonl).")
+    ] = None,
+    k: Annotated[str, typer.Option("--k", metavar="K,...", help="Which pass@k to print.")] = "1",
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="Seconds for a completion's tests.")] = 3.0,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, metavar="N", help="Completions at a time (default: one a CPU).")
+    ] = None,
+    also_official_semantics: Annotated[
+        bool, typer.Option("--also-official-semantics", help="Also judge in one namespace, and list the differences.")
+    ] = False,
+    unsafe_no_sandbox: Unsafe = False,
+) -> None:
+    """Run anybody's completions against their tests in a sandbox; write verdicts, print pass@k."""
+    from bakeoff.grading.code import file as graded
+
+    asked = graded.ask(file, out, k, timeout)
+    with graded.grader(jobs, timeout, unsafe_no_sandbox) as grader:
+        if grader.note:
+            Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(grader.note, style="bold red")
+        found = graded.grade(asked, grader, also_official_semantics)
+    for line in graded.told(found):
+        console.print(line, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has for model-written code: each tier of sandbox, tried, with reasons."""
+    from bakeoff.grading.code.doctor import examine
+
+    lines, healthy = examine()
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    if not healthy:
+        raise typer.Exit(1)
+
+
 @app.command()
 def bench(
     cases: Annotated[list[str] | None, typer.Argument(metavar="[CASE]...", help="Which cases (default: all).")] = None,
@@ -320,6 +364,7 @@ def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies")])
 def _run(
     name: str, out: str | None, settings: Sequence[str] | None, limit: int | None,
     engine: str = "auto", executor: str = "inline", group_size: int | None = None, dry_run: bool = False,
+    unsafe: bool = False,
 ) -> None:  # fmt: skip
     from bakeoff.study.load import load
 
@@ -338,7 +383,7 @@ def _run(
 
     try:
         with Watch(console) as watch:
-            outcome = execute(job, watch)
+            outcome = execute(job, watch, unsafe_no_sandbox=unsafe)
     except KeyboardInterrupt:
         done = f"`bakeoff report {job.store.directory}` shows them"
         console.print(f"Finished trials are kept ({done}); run the same command again to go on.", soft_wrap=True)

@@ -109,8 +109,7 @@ class Grader:
 
     def _first(self) -> Slot:
         """A slot of the strongest tier that runs a sample, or of the one that is asked for."""
-        asked = self._asked or ("none" if tiers.unprotected() else None)
-        for tier in (asked,) if asked else tiers.PROTECTED:
+        for tier in (self._asked,) if self._asked else tiers.wanted():
             slot, self.reasons[tier] = works(tier, Path(self._folder.name))
             if slot is not None:
                 self.tier = tier

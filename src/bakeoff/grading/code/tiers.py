@@ -6,11 +6,12 @@ of its own, which takes root. none: limits alone, only where somebody asked for 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -35,18 +36,23 @@ LIBRARIES = ("/lib", "/lib32", "/lib64", "/libx32")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 NOT_NEEDED = ("site-packages", "test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "config-*")
 USERS = range(61184, 65520)  # what systemd calls dynamic: no person's
-_allowed = False
+_unprotected = False
 
 
-def allow_unprotected(yes: bool = True) -> None:
-    """Let every grader of this process run code with no sandbox: what `--unsafe-no-sandbox` means."""
-    global _allowed
-    _allowed = yes
+@contextlib.contextmanager
+def unprotected(yes: bool = True) -> Iterator[None]:
+    """Inside, every grader of this process runs code with no sandbox: what `--unsafe-no-sandbox` asks for."""
+    global _unprotected
+    before, _unprotected = _unprotected, yes
+    try:
+        yield
+    finally:
+        _unprotected = before
 
 
-def unprotected() -> bool:
-    """Whether that was asked for."""
-    return _allowed
+def wanted() -> tuple[Tier, ...]:
+    """The tiers to try, the strongest first; only "none" where that was asked for."""
+    return ("none",) if _unprotected else PROTECTED
 
 
 def missing(tier: Tier) -> str:
