@@ -172,6 +172,7 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
         "engines": sorted({one.engine for one in how}),
         "executors": sorted({one.executor for one in how}),
         "devices": sorted({one.device for one in how}),
+        "sandboxes": sorted({name for one in how for name in one.sandboxes}),
         "threads": sorted({one.threads for one in how}),
         "platforms": sorted({one.platform for one in how}),
         "group_sizes": sorted({one.group_size for one in how}),

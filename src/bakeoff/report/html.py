@@ -44,6 +44,7 @@ def render(results: Results) -> str:
         colour=palette.colour,
         key=palette.key,
         how=tables.how_it_ran(results),
+        banner=tables.banner(results),
         configured=_configured(results),
     )
 

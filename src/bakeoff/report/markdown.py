@@ -17,6 +17,7 @@ def render(results: Results) -> str:
     """The whole report; every text that a model, a file or a failure produced is escaped."""
     found = tables.sections(results)
     lines = [f"# {escape(results.study)}", ""]
+    lines += [f"> **{escape(banner)}**", ""] if (banner := tables.banner(results)) else []
     lines += [
         f"- **{escape(section.verdict.headline)}** {escape(section.verdict.evidence)}".rstrip() for section in found
     ]

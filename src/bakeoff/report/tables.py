@@ -137,6 +137,13 @@ def decision(pair: Comparison, escape: Callable[[str], str] = str) -> str:
     return pair.verdict
 
 
+def banner(results: Results) -> str:
+    """What stands above everything else; empty where nothing does."""
+    if "none" not in (results.provenance.get("sandboxes") or []):
+        return ""
+    return "Model-written code ran UNPROTECTED, with no sandbox (--unsafe-no-sandbox): its verdicts and this machine's files could be tampered with."
+
+
 def how_it_ran(results: Results) -> list[tuple[str, str]]:
     """Provenance as label and text, in the order a reader asks for it; what is unknown is left out."""
     how = results.provenance
@@ -156,6 +163,7 @@ def how_it_ran(results: Results) -> list[tuple[str, str]]:
         ("threads", joined("threads")),
         ("weights held in", joined("dtypes")),
         ("platform", joined("platforms")),
+        ("sandbox of model-written code", joined("sandboxes")),
         ("versions", versions),
         ("model weights (sha256)", joined("weights")),
         ("dataset (sha256)", joined("datasets")),

@@ -28,6 +28,8 @@ STEPS: tuple[tuple[Collection[str], int], ...] = (
 def table(results: Results) -> Group:
     """What `bakeoff run` and `bakeoff report` print: tables, verdict sentences, then what to doubt."""
     parts: list[RenderableType] = []
+    if banner := tables.banner(results):
+        parts.append(Padding(Text(banner, style="bold red"), (0, 0, 1, 0)))
     for section in tables.sections(results):
         parts.append(_Scores(section))
         parts.append(Padding(Text(tables.inert(section.verdict.sentence)), (0, 0, 1, 0)))

@@ -282,7 +282,7 @@ def _stored(
             peak_bytes=out.peak_bytes,
             solo=about.solo,
         ),
-        provenance=about.provenance,
+        provenance=about.provenance.model_copy(update={"sandboxes": _sandboxes(out.samples)}),
     )
     place.store.commit(trial, record, out.samples, learner.curve if learner else [])
     return record
@@ -330,6 +330,11 @@ class _About:
             total_params=plan.backbones[trial.model].parameters() + (0 if method_of(trial).solo else declared),
             provenance=self.provenance,
         )
+
+
+def _sandboxes(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Every tier of sandbox in which a sample was run."""
+    return tuple(sorted({sample.detail["sandbox"] for sample in samples if sample.detail.get("sandbox")}))
 
 
 def _reason(error: Exception) -> str:

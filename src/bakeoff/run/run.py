@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bakeoff.errors import InputError, suggest
+from bakeoff.grading.code import Grader, tiers
 from bakeoff.report import write
 from bakeoff.run import plan as planning
 from bakeoff.run.group import Workplace
@@ -53,14 +54,16 @@ def run(
     executor: str = "inline",
     group_size: int | None = None,
     progress: Progress | None = None,
+    unsafe_no_sandbox: bool = False,
 ) -> Outcome:
     """Run every trial of the study that is not stored yet, and write the report. Run again = resume.
 
     `out` defaults to `runs/<study>`. A group with a trial missing runs again as the group it was, so that its numbers
     are those of an undisturbed run; failed trials are tried again, diverged ones are not: they would diverge again.
-    InputError before anything is written.
+    InputError before anything is written. `unsafe_no_sandbox` runs what a model wrote unprotected, as the report says.
     """
-    return execute(prepare(study, out, engine=engine, executor=executor, group_size=group_size), progress)
+    job = prepare(study, out, engine=engine, executor=executor, group_size=group_size)
+    return execute(job, progress, unsafe_no_sandbox)
 
 
 def prepare(
@@ -94,15 +97,29 @@ def prepare(
     return Job(plan, store, engine, executor, note)
 
 
-def execute(job: Job, progress: Progress | None = None) -> Outcome:
-    """Carry a prepared run out, and write its report."""
-    plan, store, progress = job.plan, job.store, progress or Progress()
+def execute(job: Job, progress: Progress | None = None, unsafe_no_sandbox: bool = False) -> Outcome:
+    """Carry a prepared run out, and write its report. InputError where a task runs code and there is no sandbox."""
+    with tiers.unprotected(unsafe_no_sandbox):
+        note = _sandbox(job.plan)
+        return _execute(job, progress or Progress(), [one for one in (job.note, note) if one])
+
+
+def _sandbox(plan: Plan) -> str:
+    """What the user should know of the sandbox that the plan's tasks need; empty where all is well."""
+    if not any(task.runs_code for task in plan.tasks.values()):
+        return ""
+    with Grader(jobs=1) as grader:
+        return grader.note
+
+
+def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
+    plan, store = job.plan, job.store
     with store.lock():
         store.clear_staging()
         store.write("plan.json", plan.as_json())  # first: a directory with a plan is a study's, and can be resumed
         store.write("study.yaml", dump(plan.study))
-        if job.note:
-            progress.note(job.note)
+        for note in notes:
+            progress.note(note)
         missing = {trial.key() for trial in plan.trials if not _finished(store, trial.key())}
         groups = [(n, group) for n, group in enumerate(plan.groups) if any(t.key() in missing for t in group)]
         progress.start(len(plan.trials), len(plan.trials) - len(missing))

@@ -90,7 +90,7 @@ class Cost(Frozen):
 
 
 class Provenance(Frozen):
-    """How it ran: never part of a trial's identity."""
+    """How it ran: never part of a trial's identity. `sandboxes` are the tiers that held what its model wrote and ran."""
 
     engine: str
     executor: str
@@ -101,6 +101,7 @@ class Provenance(Frozen):
     platform: str
     versions: dict[str, str]
     started: str
+    sandboxes: tuple[str, ...] = ()
 
 
 class Record(Frozen):

@@ -21,6 +21,7 @@ class MiniCode(Task):
     benchmarks = ("mini_code",)
     decoding = Decoding(max_new_tokens=32)
     summary = "generated Python functions, judged by unit tests"
+    runs_code = True
 
     def train(self, sources: Sources, limit: int | None) -> list[Example]:
         return _examples("train", limit or 1000)
@@ -29,14 +30,14 @@ class MiniCode(Task):
         return _examples("test", limit or 200)
 
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
-        """Runs the code of all completions that hold any, sandboxed; TrialError where the grader broke on more than 1 %."""
+        """Runs the code of all completions that hold any, sandboxed; TrialError where the grader broke."""
         items = [_item(e, c.text) for e, c in zip(examples, completions, strict=True)]
         runnable = [i for i, item in enumerate(items) if defines(item.code, item.entry_point)]
         verdicts: dict[int, Verdict] = {}
         if runnable:
             with Grader() as grader:
                 verdicts = dict(zip(runnable, grader.grade([items[i] for i in runnable]), strict=True))
-        check(list(verdicts.values()))
+        check(list(verdicts.values()), allowed=0)  # a score cannot be left out, and 0 would be held against the model
         return [_grade(item, verdicts.get(i)) for i, item in enumerate(items)]
 
 

@@ -42,7 +42,8 @@ class Task(ABC):
 
     `kind` "choose" scores `Example.choices` by likelihood, "generate" draws text. `metrics` names what `grade`
     returns, the headline first. A task trains once and is tested on each of its `benchmarks`. `hub_ids` names the hub
-    datasets it reads: a study's `data:` may serve these, and no others, from local files.
+    datasets it reads: a study's `data:` may serve these, and no others, from local files. `runs_code` says that grading
+    runs what the model wrote: then a sandbox must be there before anything is trained.
     """
 
     name: ClassVar[str]
@@ -53,6 +54,7 @@ class Task(ABC):
     hub_ids: ClassVar[tuple[str, ...]] = ()
     decoding: ClassVar[Decoding] = Decoding()
     summary: ClassVar[str] = ""
+    runs_code: ClassVar[bool] = False
 
     @abstractmethod
     def train(self, sources: Sources, limit: int | None) -> list[Example]:

@@ -122,8 +122,11 @@ def _bubblewrap() -> list[str]:
             binds += ["--ro-bind", name, name]
     if os.path.exists("/etc/ld.so.cache"):
         binds += ["--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    if not Path(sys.base_prefix).is_relative_to("/usr"):
-        binds += ["--ro-bind", sys.base_prefix, sys.base_prefix]
+    prefix = Path(sys.base_prefix)
+    if not prefix.is_relative_to("/usr"):
+        for parent in reversed(prefix.parents[:-1]):  # else bwrap takes over their modes, and /root is nobody else's
+            binds += ["--perms", "0755", "--dir", str(parent)]
+        binds += ["--ro-bind", str(prefix), str(prefix)]
     binds += ["--ro-bind", str(JAIL), "/jail/jail", "--dir", "/tmp", "--dir", "/dev/shm"]
     for name in DEVICES:
         binds += ["--dev-bind", name, name]

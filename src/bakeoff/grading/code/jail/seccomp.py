@@ -8,6 +8,7 @@ odder doors (bpf, perf, io_uring, aio, keyrings, userfaultfd, ptrace).
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import struct
@@ -66,6 +67,7 @@ PRCTL = (15, 16)  # the thread's name
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 EPERM, ENOSYS = 0x00050001, 0x00050026
+ITSELF = 0x7FFFFFF1  # stands for the process that is filtered; no process has this number
 NUMBER, ARCH, ARGS = 0, 4, 16  # where seccomp_data holds them
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, FILTER = 38, 22, 2
@@ -81,25 +83,31 @@ def supported() -> str:
 
 def install() -> None:
     """Filter this process's calls from now on, for good; signals may go to itself alone."""
-    library = ctypes.CDLL(None, use_errno=True)
-    code = b"".join(struct.pack("=HBBI", *each) for each in program(platform.machine(), os.getpid()))
+    code = compiled(platform.machine()).replace(struct.pack("=I", ITSELF), struct.pack("=I", os.getpid()))
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+    library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no_new_privs")
-    if library.prctl(PR_SET_SECCOMP, FILTER, ctypes.create_string_buffer(header, len(header)), 0, 0):
+    if library.prctl(PR_SET_SECCOMP, FILTER, header, 0, 0):
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
-def program(machine: str, pid: int) -> list[Instruction]:
+@functools.cache
+def compiled(machine: str) -> bytes:
+    """The filter as the kernel reads it, with ITSELF where the process's own number belongs."""
+    return b"".join(struct.pack("=HBBI", *each) for each in program(machine))
+
+
+def program(machine: str) -> list[Instruction]:
     """The filter: right architecture, then call by call, then what is left."""
     calls = dict((name, int(number)) for name, _, number in (c.partition("=") for c in CALLS[machine].split()))
     judged = {
         "clone": _refused_where(ANY_BIT, 0, (CLONE_NEW,)) + _allowed_where(ANY_BIT, 0, (CLONE_THREAD,)),
         "clone3": [(RETURN, 0, 0, ENOSYS)],  # its flags are out of sight; libc goes on with clone
-        "kill": _allowed_where(EQUAL, 0, (pid,)),
+        "kill": _allowed_where(EQUAL, 0, (ITSELF,)),
         "tkill": [],
-        "tgkill": _allowed_where(EQUAL, 0, (pid,)),
+        "tgkill": _allowed_where(EQUAL, 0, (ITSELF,)),
         "prctl": _allowed_where(EQUAL, 0, PRCTL),
         "prlimit64": _allowed_where(EQUAL, 0, (0,)),
         "fcntl": _allowed_where(EQUAL, 1, FCNTL),

@@ -13,6 +13,7 @@ import fcntl
 import gc
 import json
 import os
+import platform
 import random
 import signal
 import socket
@@ -20,7 +21,7 @@ import struct
 import sys
 from typing import Any
 
-from . import candidate, classic, confine, judge
+from . import candidate, classic, confine, judge, seccomp
 from .confine import Cell
 
 # What answers to programming exercises import: loaded once here, then there in every fork.
@@ -50,6 +51,8 @@ def main() -> None:
     confine.end_with_parent()
     if cell.tier == "landlock":
         confine.own_files(cell.home)
+    if cell.tier != "none":
+        seccomp.compiled(platform.machine())
     gc.freeze()
     say(control, {"hello": cell.tier})
     with contextlib.suppress(EOFError, ConnectionError):
