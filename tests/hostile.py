@@ -37,6 +37,7 @@ ALL = ("canary_intact", "no_process_left", "no_connection", "parent_alive", "oth
 TIMEOUT = 3.0
 PATIENCE = 5.0  # seconds in which what a sample left must be gone
 RSS = 150 << 20
+CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Bait:
 
     def __enter__(self) -> Bait:
         self.stack = contextlib.ExitStack()
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans become this process's children, to be found
+        ctypes.CDLL(None).prctl(CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become this process's children, to be found
+        self.others = set(parents())
         self.tmp = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="hostile-")))
         os.chmod(self.tmp, 0o711)
         self.home, self.mark = self.tmp / "home", self.tmp / "mark"
@@ -117,6 +119,11 @@ class Bait:
     def __exit__(self, *_: object) -> None:
         del os.environ["BAKEOFF_HOSTILE_TOKEN"], os.environ["TMPDIR"]
         tempfile.tempdir = None
+        ctypes.CDLL(None).prctl(CHILD_SUBREAPER, 0, 0, 0, 0)
+        for pid, parent in parents().items():  # jails whose bwrap was gone first
+            if parent == os.getpid() and pid not in self.others:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
         self.stack.close()
 
     def code(self, row: dict[str, Any]) -> str:
@@ -171,7 +178,7 @@ class Bait:
             jails = {jail.process.pid for slot in grader._slots for jail in (slot._candidate, slot._judge) if jail}
             if grader.tier == "bubblewrap":  # bwrap waits outside for the zygote, its only child
                 jails |= {pid for pid, parent in processes.items() if parent in jails}
-            left = [pid for pid in processes if _below(pid, os.getpid(), processes) and pid not in jails]
+            left = [pid for pid in processes if _below(pid, os.getpid(), processes) and pid not in jails | self.others]
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.05)

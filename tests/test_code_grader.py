@@ -1,17 +1,11 @@
-"""Model-written code run against its tests: known verdicts, hostile samples, and nothing left behind."""
+"""Model-written code run against its tests: known verdicts, and what tests may do with the code."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from bakeoff.errors import InputError
-from bakeoff.grading.code import Grader, Item, defines, extract
-from bakeoff.grading.code import grader as module
+from bakeoff.errors import InputError, TrialError
+from bakeoff.grading.code import Grader, Item, Verdict, check, defines, extract
 
 TESTS = ("assert f(2) == 3", "assert f(0) == 1")
 RIGHT = "def f(x):\n    return x + 1\n"
@@ -66,7 +60,7 @@ SAMPLES = {
     "forks and escapes": (
         "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        os.setsid()\n"
         "        if os.fork() == 0: os.setsid()\n        time.sleep(60)\n" + RIGHT,
-        "pass",
+        "error",
     ),
 }
 
@@ -75,115 +69,167 @@ def items(*codes: str) -> list[Item]:
     return [Item(code, TESTS, "f") for code in codes]
 
 
+def one(item: Item) -> Verdict:
+    return GRADERS[0].grade([item])[0]
+
+
+def label(code: str, tests: tuple[str, ...], entry_point: str = "f", prelude: str = "") -> str:
+    return one(Item(code, tests, entry_point, prelude)).label
+
+
+GRADERS: list[Grader] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def grader():
+    """One grader for all of these tests, in the tier that there is."""
+    with Grader(jobs=2, timeout=10, memory=1 << 29) as one:
+        GRADERS[:] = [one]
+        yield one
+
+
 @pytest.fixture(scope="module")
-def graded():
-    """Every sample's verdict, the children left while the grader still served, and whether the next sample passed."""
-    with Grader(jobs=2, timeout=1.0, memory=1 << 28) as grader:
-        verdicts = grader.grade(items(*(code for code, _ in SAMPLES.values())))
-        left = {pid: _children(pid) for pid in (worker.process.pid for worker in grader._workers)}
-        after = grader.grade(items(RIGHT))
-    return dict(zip(SAMPLES, verdicts, strict=True)), left, after
+def graded(grader):
+    """Every sample's verdict."""
+    quick = {name: code for name, (code, expected) in SAMPLES.items() if expected != "timeout"}
+    hang = {name: code for name, (code, expected) in SAMPLES.items() if expected == "timeout"}
+    verdicts = dict(zip(quick, grader.grade(items(*quick.values())), strict=True))
+    with Grader(jobs=2, timeout=0.5) as impatient:
+        return verdicts | dict(zip(hang, impatient.grade(items(*hang.values())), strict=True))
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_verdict(graded, name):
-    verdict = graded[0][name]
+    verdict = graded[name]
     assert verdict.label == SAMPLES[name][1], verdict
     assert len(verdict.detail) <= 600 and verdict.detail.isprintable()
-
-
-def test_nothing_is_left_behind(graded):
-    _, left, after = graded
-    if not Path("/proc/self/task").is_dir():
-        pytest.skip("not run: /proc absent")
-    assert left and not any(left.values())
-    assert after[0].label == "pass"
+    assert verdict.sandbox in ("bubblewrap", "landlock")
 
 
 def test_details_say_why():
-    with Grader(jobs=1) as grader:
-        wrong, missing, raised = grader.grade(items("def f(x): return x", "x = 1", "def f(x): return [][x]"))
-    assert wrong.detail == "AssertionError:  (in assert f(2) == 3)"
-    assert "'f' is not defined" in missing.detail
-    assert raised.detail.startswith("IndexError: list index out of range") and 0 < raised.seconds < 3
-
-
-def test_workers_and_files_end_with_the_grader():
-    with Grader(jobs=2) as grader:
-        grader.grade(items(RIGHT))
-        processes = [worker.process for worker in grader._workers]
-        folder = Path(grader._workers[0].folder)
-        assert folder.is_dir()
-    assert [process.returncode for process in processes] == [0, 0]
-    assert not folder.exists()
-    with pytest.raises(RuntimeError, match="with"):
-        grader.grade(items(RIGHT))
-
-
-def test_a_killed_worker_is_replaced_and_its_sample_tried_again(tmp_path):
-    once = tmp_path / "once"
-    kill = f"import os\nif not os.path.exists({str(once)!r}):\n    open({str(once)!r}, 'w').close()\n"
-    with Grader(jobs=1) as grader:
-        verdicts = grader.grade(items(kill + "    os.kill(os.getppid(), 9)\n" + RIGHT, RIGHT))
-        assert [verdict.label for verdict in verdicts] == ["pass", "pass"]
-        verdicts = grader.grade(items("import os\nos.kill(os.getppid(), 9)\n" + RIGHT, RIGHT))
-        assert [verdict.label for verdict in verdicts] == ["harness-error", "pass"]
-
-
-def test_a_silent_worker_is_replaced(monkeypatch):
-    monkeypatch.setattr(module, "GRACE", 1.0)
-    with Grader(jobs=1, timeout=0.5) as grader:
-        verdicts = grader.grade(items("import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n", RIGHT))
-    assert [verdict.label for verdict in verdicts] == ["harness-error", "pass"]
-    assert "silent" in verdicts[0].detail
-
-
-def test_workers_end_with_a_killed_parent():
-    program = (
-        "from bakeoff.grading.code import Grader, Item\n"
-        "with Grader(jobs=1, timeout=60) as grader:\n"
-        "    print(grader._workers[0].process.pid, grader._workers[0].folder, flush=True)\n"
-        "    grader.grade([Item('while True: pass', ('1',), 'f')])\n"
+    wrong, missing, raised, own, ended = (
+        one(*items(code))
+        for code in (
+            "def f(x): return x",
+            "x = 1",
+            "def f(x): return [][x]",
+            "class Odd(Exception): pass\ndef f(x): raise Odd('no')",
+            "import os\ndef f(x): os._exit(3)",
+        )
     )
-    source = str(Path(module.__file__).parents[3])
-    environment = os.environ | {"PYTHONPATH": source}
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as parent:
-        assert parent.stdout is not None
-        pid, _, name = parent.stdout.readline().decode().strip().partition(" ")
-        worker, folder = int(pid), Path(name)
-        time.sleep(0.5)
-        children = _children(worker)
-        parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while any(_runs(pid) for pid in (worker, *children)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not any(_runs(pid) for pid in (worker, *children))
-    assert not folder.exists()
+    assert wrong.detail == "AssertionError (in assert f(2) == 3)"
+    assert missing.detail == "NameError: 'f' is not defined"
+    assert raised.detail == "IndexError: list index out of range (in assert f(2) == 3)" and 0 < raised.seconds < 10
+    assert own.detail == "Exception: Odd: no (in assert f(2) == 3)"
+    assert "(exit code 3)" in ended.detail
+
+
+def test_humanevals_form():
+    tests = ("import math\ndef check(candidate):\n    assert candidate(2) == 3 and helper(1) == 2\n",)
+    prompt = "def helper(x):\n    return x + 1\n\ndef f(x):\n    '''One more.'''\n"
+    assert label(prompt + "    return helper(x)\n", tests, prelude=prompt) == "pass"
+    assert label(prompt + "    return x\n", tests, prelude=prompt) == "fail"
+    bare = "from typing import List\ndef f(x: List[int]):\n"
+    tests = ("def check(candidate):\n    assert candidate([1]) == [1] and List",)
+    assert label(bare + "    return x\n", tests, prelude=bare) == "pass"
+
+
+def test_mbpps_form():
+    tests = ("assert area(2) == 4", "x = 3\nassert area(x) == 9")
+    assert label("def area(x): return x * x", tests, "") == "pass"
+    assert label("def area(x): return x + x", tests, "") == "fail"
+    assert label("def other(x): return x * x", tests, "") == "error"
+    assert label("def check(n): return n > 1", ("assert check(2)", "assert not check(1)"), "check") == "pass"
+
+
+def test_what_the_code_keeps_to_itself():
+    """Classes, objects, iterators and functions of the code's own can be used by tests, and equal nothing."""
+    pair = "class Pair:\n    def __init__(self, a, b): self.a, self.b = a, b\n    def __eq__(self, o): return True\n"
+    span = pair + "def span(pairs): return max(p.b - p.a for p in pairs)\ndef first(pairs): return pairs[0]\n"
+    assert label(span, ("assert span([Pair(1, 4), Pair(2, 9)]) == 7",), "") == "pass"
+    assert label(span, ("assert first([Pair(1, 4)]).b == 4",), "") == "pass"
+    assert label(span, ("assert first([Pair(1, 4)]) == 4",), "") == "fail"
+    assert label(span, ("assert first([Pair(1, 4)])",), "") == "error"
+    evens = "def evens(n):\n    for i in range(n): yield 2 * i\n"
+    assert label(evens, ("assert list(evens(3)) == [0, 2, 4]",), "") == "pass"
+    assert label(evens, ("assert evens(3) == [0, 2, 4]",), "") == "fail"
+    assert label("import sys\ndef f(): return 1", ("assert f() <= sys.getsizeof(1)",)) == "pass"
+    apply = "def apply(f, xs): return [f(x) for x in xs]\n"
+    assert label(apply, ("assert apply(lambda x: x + 1, [1, 2]) == [2, 3]",), "") == "pass"
+    assert label(apply, ("assert apply(int, ['1']) == [1]", "assert apply(len, ['ab']) == [2]"), "") == "pass"
+    assert label("def adder(n): return lambda x: x + n", ("assert adder(2)(3) == 5",), "") == "pass"
+
+
+def test_exceptions_keep_their_kind():
+    test = "try:\n    f(0)\n    assert False\nexcept ZeroDivisionError: pass"
+    assert label("def f(x): return 1 / x", (test,)) == "pass"
+    assert label("def f(x): raise ValueError", (test,)) == "error"
+    assert label("def f(x): return 0", (test,)) == "fail"
+    assert label("class E(ZeroDivisionError): pass\ndef f(x): raise E", (test,)) == "pass"
+
+
+def test_plain_values_come_back_as_they_are():
+    values = r"[None, True, 1, -2**70, 1.5, float('inf'), 2j, 'a\ud800', b'b', (1,), {1}, {(1, 2): [3]}, range(3)]"
+    test = f"assert f({values}) == {values} and [type(x) for x in f({values})] == [type(x) for x in {values}]"
+    assert label("def f(x): return x", (test,)) == "pass"
+
+
+def test_arguments_are_copies():
+    """What the code does to an argument in place stays with it: a test's own values cannot be changed."""
+    test = "xs = [3, 1]\nassert f(xs) == sorted(xs)"
+    assert label("def f(xs):\n    xs.clear()\n    return xs", (test,)) == "fail"
+    assert label("def f(xs):\n    xs.sort()\n    return xs", (test,)) == "pass"
+
+
+def test_tests_that_judge_nothing():
+    assert label(RIGHT, ("x = 1",)) == "error"
+    with pytest.raises(InputError, match="no tests"):
+        GRADERS[0].grade([Item(RIGHT, (), "f")])
+
+
+def test_tests_that_cannot_be_run_are_no_word_on_the_code():
+    verdict = one(Item(RIGHT, ("assert f(",), "f"))
+    assert verdict.label == "harness-error" and "cannot be run" in verdict.detail
+    with pytest.raises(TrialError, match="broke on 1 of 2"):
+        check([verdict, Verdict("pass", 0.1)])
+    check([verdict] + [Verdict("pass", 0.1)] * 99)
+
+
+def test_the_classic_way_believes_the_sample(grader):
+    liar = "class Y:\n    def __eq__(self, o): return True\ndef f(x): return Y()\n"
+    assert [verdict.label for verdict in grader.grade(items(liar, RIGHT))] == ["fail", "pass"]
+    assert [verdict.label for verdict in grader.grade(items(liar, RIGHT), classic=True)] == ["pass", "pass"]
 
 
 def test_the_same_sample_gives_the_same_verdict():
     draw = "import random\nseen = [random.random(), hash('text'), list({'a', 'b', 'c', 'd'})]\nraise KeyError(seen)"
-    details = set()
-    for _ in range(2):
-        with Grader(jobs=2) as grader:
-            details |= {verdict.detail for verdict in grader.grade(items(draw, draw, draw))}
+    details = {one(*items(draw)).detail for _ in range(3)}
+    with Grader(jobs=1) as another:
+        details |= {verdict.detail for verdict in another.grade(items(draw))}
     assert len(details) == 1 and "KeyError" in details.pop()
 
 
-def test_no_secrets_in_the_environment(monkeypatch):
-    monkeypatch.setenv("A_TOKEN", "hf_secret")
-    with Grader(jobs=1) as grader:
-        code = "import os\ndef f(x): return x + 1 + ('A_TOKEN' in os.environ)"
-        assert grader.grade(items(code))[0].label == "pass"
-
-
-def test_order_and_bounds():
-    with Grader(jobs=2) as grader:
-        assert grader.grade([]) == []
-        verdicts = grader.grade(items(*(f"def f(x): return x + {i % 2}" for i in range(40))))
-        with pytest.raises(InputError, match="no tests"):
-            grader.grade([Item(RIGHT, (), "f")])
+def test_order_and_bounds(grader):
+    assert grader.grade([]) == []
+    verdicts = grader.grade(items(*(f"def f(x): return x + {i % 2}" for i in range(40))))
     assert [verdict.label for verdict in verdicts] == ["fail", "pass"] * 20
+
+
+def test_a_timeout_is_run_again_alone(monkeypatch):
+    """A sample that times out in company and not alone (here: the first time and not the second) has not timed out."""
+    ran: list[str] = []
+    with Grader(jobs=2, timeout=0.5) as grader:
+        real = grader._run
+
+        def spied(item: Item, classic: bool) -> Verdict:
+            ran.append(item.code)
+            verdict = real(item, classic)
+            return replace(verdict, label="timeout") if ran.count(RIGHT) == 1 and item.code == RIGHT else verdict
+
+        monkeypatch.setattr(grader, "_run", spied)
+        first, second = grader.grade(items(RIGHT, RIGHT.replace("1", "2")))
+    assert (first.label, second.label) == ("pass", "fail")
+    assert ran[2:] == [RIGHT]
 
 
 @pytest.mark.parametrize(
@@ -205,18 +251,3 @@ def test_defines():
         assert defines(code, "f"), code
     for code in ("", "def ff(x): 1", "  def f(x): 1", "f == 1", "print(f)", "def g(f): 1"):
         assert not defines(code, "f"), code
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

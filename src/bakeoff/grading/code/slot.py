@@ -25,6 +25,7 @@ Label = Literal["pass", "fail", "error", "timeout", "memory", "harness-error"]
 
 SERVED = 500  # samples after which a jail is replaced
 PATIENCE = 60.0  # seconds in which a jail must start, shut a sample in, or end one
+GOODBYE = 5.0  # seconds in which a jail must end by itself
 REPORT_BYTES = 1 << 16
 DETAIL = 600
 
@@ -111,7 +112,7 @@ class Jail:
         """End it, with whatever it runs."""
         self.control.close()
         try:
-            self.process.wait(5)
+            self.process.wait(GOODBYE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
