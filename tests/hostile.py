@@ -53,7 +53,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
-def run(rows: Sequence[dict[str, Any]], tier: Any = None, timeout: float = TIMEOUT, batch: int = 1) -> Iterator[Outcome]:
+def run(
+    rows: Sequence[dict[str, Any]], tier: Any = None, timeout: float = TIMEOUT, batch: int = 1
+) -> Iterator[Outcome]:
     """Grade every attack among honest samples, `batch` of them at a time, and look around after each batch."""
     with Bait() as bait, Grader(jobs=2, timeout=timeout, tier=tier) as grader:
         bait.remember(grader)
@@ -204,7 +206,8 @@ def _below(pid: int, top: int, parent: dict[int, int]) -> bool:
 def _state(folder: Path) -> dict[str, str]:
     """Names, modes and contents of all files below a folder, caches apart."""
     return {
-        str(path): f"{path.stat().st_mode:o} " + (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
+        str(path): f"{path.stat().st_mode:o} "
+        + (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
         for path in (folder, *sorted(folder.rglob("*")))
         if "__pycache__" not in path.parts
     }
@@ -216,7 +219,8 @@ def main() -> int:
     for outcome in run(rows, tier):
         wrong += bool(outcome.wrong)
         state = "WRONG" if outcome.wrong else "right"
-        print(f"{state} {outcome.id}: {outcome.verdict.label}, {outcome.verdict.seconds:.2f} s, {outcome.verdict.detail[:90]}")
+        verdict = outcome.verdict
+        print(f"{state} {outcome.id}: {verdict.label}, {verdict.seconds:.2f} s, {verdict.detail[:90]}")
         for each in outcome.wrong:
             print(f"      {each}")
         tier = outcome.verdict.sandbox

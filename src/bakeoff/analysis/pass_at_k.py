@@ -1,4 +1,4 @@
-"""pass@k: the chance that at least one of k completions of a problem is right, estimated from n of them without bias."""
+"""pass@k: the chance that one of k completions of a problem is right, estimated from n of them without bias."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ def estimate(passed: Mapping[str, Sequence[bool]], k: int) -> PassAtK:
 
 def enough(completions: Mapping[str, Sequence[object]], k: int) -> None:
     """InputError where a problem has fewer than k completions."""
+    if not completions:
+        raise InputError(f"pass@{k}", "there are no problems")
     short = [name for name, found in completions.items() if len(found) < k]
-    if short or not completions:
-        fewest = min((len(completions[name]) for name in short), default=0)
-        what = f"{len(short)} of {len(completions)} problems have fewer completions, '{short[0]}' {len(completions[short[0]])}"
-        mend = f"give k of at most {fewest}" if fewest else "give completions"
-        raise InputError(f"pass@{k}", what if short else "there are no problems", mend)
+    if short:
+        name, least = short[0], min(map(len, completions.values()))
+        what = f"{len(short)} of {len(completions)} problems have fewer completions, '{name}' {len(completions[name])}"
+        raise InputError(f"pass@{k}", what, f"give k of at most {least}" if least else "give completions of each")

@@ -141,7 +141,10 @@ def banner(results: Results) -> str:
     """What stands above everything else; empty where nothing does."""
     if "none" not in (results.provenance.get("sandboxes") or []):
         return ""
-    return "Model-written code ran UNPROTECTED, with no sandbox (--unsafe-no-sandbox): its verdicts and this machine's files could be tampered with."
+    return (
+        "Model-written code ran UNPROTECTED, with no sandbox (--unsafe-no-sandbox): it could tamper with its verdicts "
+        "and with this machine's files."
+    )
 
 
 def how_it_ran(results: Results) -> list[tuple[str, str]]:

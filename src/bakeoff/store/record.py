@@ -90,7 +90,7 @@ class Cost(Frozen):
 
 
 class Provenance(Frozen):
-    """How it ran: never part of a trial's identity. `sandboxes` are the tiers that held what its model wrote and ran."""
+    """How it ran: never part of a trial's identity. `sandboxes` are the tiers that held model-written code."""
 
     engine: str
     executor: str

@@ -19,7 +19,8 @@ ABOUT = {
 
 def examine() -> tuple[list[str], bool]:
     """Lines for a person, and whether model-written code can be run here."""
-    lines = [f"Python {sys.version.split()[0]} on {platform.platform()}, as {'root' if os.geteuid() == 0 else 'an ordinary user'}"]
+    who = "root" if os.geteuid() == 0 else "an ordinary user"
+    lines = [f"Python {sys.version.split()[0]} on {platform.platform()}, as {who}"]
     chosen = ""
     for tier in tiers.PROTECTED:
         with tempfile.TemporaryDirectory(prefix="bakeoff-code-", ignore_cleanup_errors=True) as folder:

@@ -86,16 +86,22 @@ def told(found: Graded) -> Iterator[str]:
         error = "" if rate.standard_error is None else f" (standard error {100 * rate.standard_error:.1f})"
         yield f"pass@{rate.k}: {100 * rate.mean:.1f} %{error} over {rate.problems} problems"
     shown = ", ".join(f"{count} {label}" for label, count in labels.most_common())
-    yield f"{len(asked.rows)} completions: {shown}; {len(asked.rows) / found.seconds:.0f} a second; sandbox: {found.verdicts[0].sandbox}"
+    rate = f"{len(asked.rows) / found.seconds:.0f} a second"
+    yield f"{len(asked.rows)} completions: {shown}; {rate}; sandbox: {found.verdicts[0].sandbox}"
     if found.classic is not None:
-        pairs = zip(asked.rows, found.verdicts, found.classic, strict=True)
-        other = [(i, *each) for i, each in enumerate(pairs, 1) if (each[1].label == "pass") != (each[2].label == "pass")]
-        yield f"official semantics (one namespace, the code's own word): {len(other)} verdicts differ"
-        for number, row, strict, loose in other[:SHOWN]:
-            yield f"  row {number}, {row.task_id}: {strict.label} here, {loose.label} there; {strict.detail or loose.detail}"
-        if len(other) > SHOWN:
-            yield f"  and {len(other) - SHOWN} more"
+        yield from _differences(asked.rows, found.verdicts, found.classic)
     yield f"wrote {asked.out}"
+
+
+def _differences(rows: list[Row], strict: list[Verdict], classic: list[Verdict]) -> Iterator[str]:
+    """Where the classic way would have passed what the judge does not, or the other way round."""
+    pairs = zip(rows, strict, classic, strict=True)
+    other = [(i, *pair) for i, pair in enumerate(pairs, 1) if (pair[1].label == "pass") != (pair[2].label == "pass")]
+    yield f"official semantics (one namespace, the code's own word): {len(other)} verdicts differ"
+    for i, row, here, there in other[:SHOWN]:
+        yield f"  row {i}, {row.task_id}: {here.label} here, {there.label} there; {here.detail or there.detail}"
+    if len(other) > SHOWN:
+        yield f"  and {len(other) - SHOWN} more"
 
 
 def _whole(text: str) -> int:

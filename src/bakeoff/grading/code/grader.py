@@ -40,7 +40,7 @@ class Grader:
         self.timeout, self.memory = timeout, memory
         self.tier: Tier = tier or "none"
         self.reasons: dict[Tier, str] = {}
-        self._asked = tier
+        self._asked: Tier | None = tier
         self._slots: list[Slot] = []
 
     def __enter__(self) -> Grader:
@@ -77,8 +77,8 @@ class Grader:
     ) -> list[Verdict]:
         """One verdict for each item, in order; `done` is called after each. InputError for an item without tests.
 
-        A timeout is run once more, alone, before it stands; so is what broke the grader twice. `classic` runs code and tests in one namespace instead, as
-        HumanEval's own checker does: then a verdict is no more than the sample's word.
+        A timeout is run once more, alone, before it stands; so is what broke the grader twice. `classic` runs code and
+        tests in one namespace instead, as HumanEval's own checker does: then a verdict is only the sample's word.
         """
         for i, item in enumerate(items):
             if not any(test.strip() for test in item.tests):
@@ -109,7 +109,8 @@ class Grader:
 
     def _first(self) -> Slot:
         """A slot of the strongest tier that runs a sample, or of the one that is asked for."""
-        for tier in (self._asked,) if self._asked else tiers.wanted():
+        wanted: tuple[Tier, ...] = (self._asked,) if self._asked else tiers.wanted()
+        for tier in wanted:
             slot, self.reasons[tier] = works(tier, Path(self._folder.name))
             if slot is not None:
                 self.tier = tier
@@ -133,10 +134,9 @@ def works(tier: Tier, folder: Path) -> tuple[Slot | None, str]:
     slot = Slot(tier, folder)
     try:
         slot.open()
-        for _ in range(2):  # a first start on a busy machine may be slow
-            verdict = slot.run(PROBE, 10 * SECONDS, MEMORY)
-            if verdict.label == "pass":
-                return slot, ""
+        verdict = slot.run(PROBE, 10 * SECONDS, MEMORY)
+        if verdict.label == "pass":
+            return slot, ""
         reason = verdict.detail
     except (Broken, OSError) as error:
         reason = str(error)

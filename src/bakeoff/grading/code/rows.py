@@ -37,14 +37,18 @@ def read(path: Path) -> list[Row]:
         row = _row(data, f"{path}:{number}")
         line, item = first.setdefault(row.task_id, (number, row.item))
         if (row.item.tests, row.item.entry_point) != (item.tests, item.entry_point):
-            raise InputError(f"{path}:{number}", f"task '{row.task_id}' has other tests than in line {line}", "name it anew")
+            raise InputError(
+                f"{path}:{number}", f"task '{row.task_id}' has other tests than in line {line}", "name it anew"
+            )
         rows.append(row)
     if not rows:
         raise InputError(str(path), "holds no rows", EXAMPLE)
     return rows
 
 
-def write(path: Path, rows: Iterable[Row], verdicts: Sequence[Verdict], classic: Sequence[Verdict] | None = None) -> None:
+def write(
+    path: Path, rows: Iterable[Row], verdicts: Sequence[Verdict], classic: Sequence[Verdict] | None = None
+) -> None:
     """Write the rows with verdict, seconds, detail and sandbox, at once and complete; `classic` under `official`."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -118,20 +122,21 @@ def _tests(given: Any, entry_point: str, where: str) -> tuple[str, ...]:
         raise InputError(where, "'test' is neither text nor a list of texts")
     if not any(test.strip() for test in tests):
         raise InputError(where, "'test' is empty: everything would pass")
-    names: set[str] = set()
+    used: set[str] = set()
+    defined: set[str] = set()
     for test in tests:
         try:
             tree = ast.parse(test)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise InputError(where, f"'test' is not Python ({error})") from None
-        names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        defined |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     if entry_point and not entry_point.isidentifier():
         raise InputError(where, f"'entry_point' is no name: {entry_point[:60]!r}")
-    if entry_point and entry_point not in names and "check" not in names:
+    if entry_point and entry_point not in used and "check" not in defined:
         mend = "tests define check(candidate), as HumanEval's, or use the function by its name, as MBPP's"
         raise InputError(where, f"'test' neither uses '{entry_point}' nor defines 'check'", mend)
-    if not entry_point and "check" in names and all("assert" not in test for test in tests):
+    if not entry_point and "check" in defined - used:
         raise InputError(where, "no field 'entry_point'")
     return tuple(tests)
 

@@ -69,12 +69,12 @@ class Jail:
     def __init__(self, tier: tiers.Tier, role: str, number: int, folder: Path):
         command, environment = tiers.start(tier, role, number, folder)
         self.served = 0
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self.control, other = socket.socketpair()
         self.control.settimeout(PATIENCE)
         with other:
             self.process = subprocess.Popen(
-                command, stdin=other, stdout=subprocess.DEVNULL, stderr=self._errors, env=environment, cwd="/",
+                command, stdin=other.fileno(), stdout=subprocess.DEVNULL, stderr=self._errors, env=environment, cwd="/",
                 start_new_session=True,
             )  # fmt: skip
 
@@ -150,7 +150,8 @@ class Slot:
     _numbers = itertools.count()
 
     def __init__(self, tier: tiers.Tier, folder: Path):
-        self.tier, self.folder = tier, folder
+        self.tier: tiers.Tier = tier
+        self.folder = folder
         self._candidate: Jail | None = None
         self._judge: Jail | None = None
 

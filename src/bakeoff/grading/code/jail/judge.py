@@ -34,7 +34,8 @@ def judge(job: dict[str, Any], source: int, sink: int, report: int) -> None:
         if first != ("ready",):
             raise peer._break("it sent what is no message")
         fetch(peer, names, wanted, job["entry_point"])
-        for step, test in zip(job["tests"], tests, strict=True):
+        for text, test in zip(job["tests"], tests, strict=True):
+            step = text
             exec(test, names)
         if type(check := names.get(CHECK)) is FunctionType and job["entry_point"]:
             step = f"{CHECK}({job['entry_point']})"

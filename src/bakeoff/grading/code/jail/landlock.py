@@ -20,7 +20,9 @@ NETWORK, SCOPES = 0b11, 0b11  # TCP bind and connect; abstract sockets and signa
 
 def version() -> int:
     """The kernel's Landlock, 0 where there is none."""
-    found = ctypes.CDLL(None, use_errno=True).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(VERSION))
+    found = ctypes.CDLL(None, use_errno=True).syscall(
+        CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(VERSION)
+    )
     return max(0, found)
 
 

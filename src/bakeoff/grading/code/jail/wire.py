@@ -27,9 +27,9 @@ TYPES = (
     "Exception ArithmeticError AssertionError AttributeError EOFError IndexError KeyError LookupError NameError "
     "NotImplementedError OSError OverflowError RecursionError RuntimeError StopIteration TypeError ValueError "
     "ZeroDivisionError"
-).split()
-FUNCTIONS = "abs all any ascii bin chr divmod hash hex len max min oct ord pow repr round sorted sum".split()
-NAMED = {name: getattr(builtins, name) for name in (*TYPES, *FUNCTIONS)}
+)
+FUNCTIONS = "abs all any ascii bin chr divmod hash hex len max min oct ord pow repr round sorted sum"
+NAMED = {name: getattr(builtins, name) for name in f"{TYPES} {FUNCTIONS}".split()}
 NAMES = {id(value): name for name, value in NAMED.items()}
 
 Keep = Callable[[Any], list[Any] | None]  # what to send for something that is not plain: a tagged list
@@ -43,7 +43,8 @@ class WireError(ValueError):
 def encode(value: Any, keep: Keep | None = None) -> bytes:
     """The message for a value. WireError for what is too large, too deep or, without `keep`, not plain data."""
     left = [MAX_PARTS]
-    data = json.dumps(_packed(value, keep, 0, left), separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(_packed(value, keep, 0, left), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    data = text.encode("utf-8", "surrogatepass")  # escaped, two lone surrogates would become one character
     if len(data) > MAX_BYTES:
         raise WireError(f"more than {MAX_BYTES} bytes")
     return data
@@ -54,7 +55,8 @@ def decode(data: bytes, find: Find | None = None) -> Any:
     if len(data) > MAX_BYTES:
         raise WireError(f"more than {MAX_BYTES} bytes")
     try:
-        return _unpacked(json.loads(data, parse_constant=_refuse), find, 0)
+        text = data.decode("utf-8", "surrogatepass")
+        return _unpacked(json.loads(text, parse_constant=_refuse), find, 0)
     except WireError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:

@@ -61,7 +61,9 @@ def main() -> None:
             serve(control, cell, job, descriptors, null, here)
 
 
-def serve(control: socket.socket, cell: Cell, job: dict[str, Any], descriptors: list[int], null: int, here: int) -> None:
+def serve(
+    control: socket.socket, cell: Cell, job: dict[str, Any], descriptors: list[int], null: int, here: int
+) -> None:
     """One sample, from fork to death."""
     folder = own_folder(cell)
     told, tell = os.pipe()
