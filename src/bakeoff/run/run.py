@@ -100,13 +100,13 @@ def prepare(
 def execute(job: Job, progress: Progress | None = None, unsafe_no_sandbox: bool = False) -> Outcome:
     """Carry a prepared run out, and write its report. InputError where a task runs code and there is no sandbox."""
     with tiers.unprotected(unsafe_no_sandbox):
-        note = _sandbox(job.plan)
+        note = _sandbox(job.plan, job.store)
         return _execute(job, progress or Progress(), [one for one in (job.note, note) if one])
 
 
-def _sandbox(plan: Plan) -> str:
-    """What the user should know of the sandbox that the plan's tasks need; empty where all is well."""
-    if not any(task.runs_code for task in plan.tasks.values()):
+def _sandbox(plan: Plan, store: Store) -> str:
+    """What the user should know of the sandbox that missing trials need; empty where all is well."""
+    if not any(plan.tasks[trial.task].runs_code and not _finished(store, trial.key()) for trial in plan.trials):
         return ""
     with Grader(jobs=1) as grader:
         return grader.note
