@@ -153,6 +153,9 @@ def test_what_the_code_keeps_to_itself():
     evens = "def evens(n):\n    for i in range(n): yield 2 * i\n"
     assert label(evens, ("assert list(evens(3)) == [0, 2, 4]",), "") == "pass"
     assert label(evens, ("assert evens(3) == [0, 2, 4]",), "") == "fail"
+    queue = "from collections import deque\ndef f(n): return deque(range(n))"
+    assert label(queue, ("assert list(f(3)) == [0, 1, 2] and len(f(4)) == 4 and f(3) != [0, 1, 2]",)) == "pass"
+    assert label("def f(x): return 5", ("for each in f(1): pass",)) == "error"
     assert label("import sys\ndef f(): return 1", ("assert f() <= sys.getsizeof(1)",)) == "pass"
     apply = "def apply(f, xs): return [f(x) for x in xs]\n"
     assert label(apply, ("assert apply(lambda x: x + 1, [1, 2]) == [2, 3]",), "") == "pass"
@@ -166,6 +169,13 @@ def test_exceptions_keep_their_kind():
     assert label("def f(x): raise ValueError", (test,)) == "error"
     assert label("def f(x): return 0", (test,)) == "fail"
     assert label("class E(ZeroDivisionError): pass\ndef f(x): raise E", (test,)) == "pass"
+
+
+def test_no_exception_of_the_codes_ends_a_tests_loop_early():
+    """`all(map(f, ...))` is true where f raises StopIteration in the test's own interpreter."""
+    tests = ("assert all(map(f, [1, 2, 3]))",)
+    assert label("def f(x): raise StopIteration", tests) == "error"
+    assert label("def f(x): return x < 3", tests) == "fail"
 
 
 def test_plain_values_come_back_as_they_are():

@@ -26,6 +26,7 @@ Label = Literal["pass", "fail", "error", "timeout", "memory", "harness-error"]
 SERVED = 500  # samples after which a jail is replaced
 PATIENCE = 60.0  # seconds in which a jail must start, shut a sample in, or end one
 GOODBYE = 5.0  # seconds in which a jail must end by itself
+CODE_CHARACTERS = 32_000_000
 REPORT_BYTES = 1 << 16
 DETAIL = 600
 
@@ -157,6 +158,8 @@ class Slot:
 
     def run(self, item: Item, seconds: float, memory: int, classic: bool = False) -> Verdict:
         """The verdict on one sample; "harness-error" where the jails broke, which are new for the next."""
+        if len(item.code) > CODE_CHARACTERS:
+            return Verdict("error", 0.0, f"the code is longer than {CODE_CHARACTERS:,} characters", self.tier)
         began = time.monotonic()
         try:
             candidate, judge = self.open()

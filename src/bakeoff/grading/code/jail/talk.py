@@ -1,8 +1,9 @@
 """Peer: one end of the talk between judge and candidate, two pipes of framed messages (wire.py).
 
-Both ends may ask the other to call, read an attribute of, or step something that stays at the other end. A message is
-("call", number, target, args, kwargs), ("get", number, target, name), ("next", number, target); the answer to it
-("value", number, value), ("end", number) or ("raise", number, names of its builtin classes, text).
+The judge asks the candidate to call something that stays there, to read an attribute of it, to iterate over it; the
+candidate may ask the judge to call a function that a test handed over, and nothing else. A message is ("call", number,
+target, args, kwargs), ("get", number, target, name), or ("iter" | "next" | "len", number, target); the answer to it
+("value", number, value), ("raise", number, names of its builtin classes, text) or, to "next" alone, ("end", number).
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ class Gone(BaseException):
 
 
 class Remote:
-    """Something that stays at the other end. It can be called and its public attributes read; it equals nothing."""
+    """Something that stays at the other end: it can be called, iterated, asked for its public attributes.
+
+    It equals nothing and has no truth value, whatever it may claim there.
+    """
 
     def __init__(self, peer: Peer, number: int):
         object.__setattr__(self, "_peer", peer)
@@ -42,6 +46,15 @@ class Remote:
     def __setattr__(self, name: str, value: Any) -> None:
         raise TypeError("an object of the code's own cannot be changed from outside")
 
+    def __iter__(self) -> Any:
+        return self._peer.ask("iter", self)
+
+    def __next__(self) -> Any:
+        return self._peer.ask("next", self)
+
+    def __len__(self) -> int:
+        return self._peer.ask("len", self)
+
     def __eq__(self, other: object) -> bool:
         return False
 
@@ -54,14 +67,7 @@ class Remote:
     __hash__ = object.__hash__
 
 
-class RemoteIterator(Remote):
-    """An iterator at the other end, stepped there."""
-
-    def __iter__(self) -> RemoteIterator:
-        return self
-
-    def __next__(self) -> Any:
-        return self._peer.ask("next", self)
+QUESTIONS = ("call", "get", "iter", "next", "len")
 
 
 class Peer:
@@ -81,21 +87,21 @@ class Peer:
         self.send((what, number, *parts))
         while True:
             message = self.receive()
-            if message[0] in ("call", "get", "next"):
+            if message[0] in QUESTIONS:
                 self.answer(message)
                 continue
             if len(message) < 2 or type(message[1]) is not int or message[1] != number:
                 raise self._break("it answered what was not asked")
             self.answers += 1
-            return self._result(message)
+            return self._result(what, message)
 
     def answer(self, message: tuple[Any, ...]) -> None:
         """Do what the other end asks, and tell it what came of it."""
         what, number, *parts = message
         try:
             reply = ("value", number, self._do(what, *parts))
-        except StopIteration:
-            reply = ("end", number)
+        except StopIteration as error:
+            reply = ("end", number) if what == "next" else ("raise", number, *described(error))
         except Gone:
             raise
         except BaseException as error:
@@ -132,19 +138,17 @@ class Peer:
         return len(self._own) - 1
 
     def _do(self, what: str, target: Any, *parts: Any) -> Any:
-        if what == "call":
+        if what == "call" and (self.open or type(target) is FunctionType):
             args, kwargs = parts
             return target(*args, **kwargs)
-        if what == "get" and self.open:
-            return getattr(target, *parts)
-        if what == "next":
-            return next(target)
-        raise TypeError("that cannot be asked")
+        if not self.open:
+            raise TypeError("that cannot be asked")
+        return {"get": getattr, "iter": iter, "next": next, "len": len}[what](target, *parts)
 
-    def _result(self, message: tuple[Any, ...]) -> Any:
+    def _result(self, what: str, message: tuple[Any, ...]) -> Any:
         if message[0] == "value" and len(message) == 3:
             return message[2]
-        if message[0] == "end" and len(message) == 2:
+        if message[0] == "end" and len(message) == 2 and what == "next":
             raise StopIteration
         if message[0] == "raise" and len(message) == 4:
             raise revived(message[2], message[3])
@@ -155,15 +159,15 @@ class Peer:
             return ["o", value._number]
         if not self.open and type(value) is not FunctionType:
             return None
-        return ["h", self.keep(value), hasattr(type(value), "__next__")]
+        return ["h", self.keep(value)]
 
     def _find(self, item: list[Any]) -> Any:
-        tag, number, *rest = item
+        tag, number = item
         if type(number) is not int or number < 0:
             raise wire.WireError("no message: no such thing")
         if tag == "o":
             return self._own[number]
-        return (RemoteIterator if rest == [True] else Remote)(self, number)
+        return Remote(self, number)
 
     def _read(self, size: int) -> bytes:
         parts = []

@@ -4,7 +4,7 @@ None, bool, str, finite float and int below 2**53 are JSON's own; everything els
 
     l list   t tuple   s set   z frozenset   d dict (keys and values in turn)   r range   i int (hexadecimal)
     f float (nan, inf, -inf)   c complex   b bytes   a bytearray   n a builtin type or function by name
-    h something that stays where it is: [h, number, is it an iterator]   o the receiver's own: [o, number]
+    h something that stays where it is: [h, number]   o the receiver's own: [o, number]
 
 Values of a subclass travel as the plain base value, so that no method of theirs ever reaches the receiver.
 """

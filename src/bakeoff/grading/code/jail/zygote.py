@@ -26,10 +26,9 @@ from .confine import Cell
 
 # What answers to programming exercises import: loaded once here, then there in every fork.
 PRELOADED = (
-    "__future__ abc array ast base64 bisect calendar cmath collections collections.abc concurrent.futures contextlib "
-    "copy ctypes dataclasses datetime decimal enum fractions functools hashlib heapq inspect io itertools json math "
-    "numbers operator os pprint queue random re resource secrets site statistics string struct tempfile textwrap "
-    "threading time traceback types typing unicodedata unittest uuid"
+    "__future__ abc array ast bisect collections collections.abc contextlib copy dataclasses datetime decimal enum "
+    "fractions functools hashlib heapq io itertools json math numbers operator os random re statistics string struct "
+    "tempfile time traceback types typing"
 )
 HEAD = struct.Struct(">I")
 DESCRIPTORS = 3
