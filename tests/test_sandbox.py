@@ -69,7 +69,7 @@ def test_every_attack_as_an_ordinary_user(path, a_place_for_all):
     run_as_user(a_place_for_all, Path(shutil.copy(path, a_place_for_all)))
 
 
-@pytest.mark.parametrize("tier", ["bubblewrap", "landlock"])
+@pytest.mark.parametrize("tier", ["bubblewrap", "landlock", "none"])
 def test_a_killed_parent_leaves_nothing(tier):
     needs(tier)
     program = (
@@ -78,7 +78,9 @@ def test_a_killed_parent_leaves_nothing(tier):
         "    print('ready', flush=True)\n"
         "    grader.grade([Item('while True: pass', ('f()',), 'f')] * 2)\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    temporary = tempfile.mkdtemp()
+    os.chmod(temporary, 0o711)
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "TMPDIR": temporary}
     command = [sys.executable, "-c", program, tier]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
         assert parent.stdout is not None and parent.stdout.readline() == b"ready\n"
@@ -86,6 +88,7 @@ def test_a_killed_parent_leaves_nothing(tier):
         left = below(parent.pid)
         parent.send_signal(signal.SIGKILL)
     wait_for(lambda: not any(runs(pid) for pid in left))
+    os.rmdir(temporary)  # it is empty
 
 
 def test_two_graders_at_once():
@@ -98,7 +101,7 @@ def test_two_graders_at_once():
 
 def test_a_broken_jail_is_replaced_and_its_sample_tried_again(monkeypatch):
     """A zygote that is killed, then one that falls silent, between samples."""
-    monkeypatch.setattr(slots, "GOODBYE", 0.5)
+    monkeypatch.setattr(slots, "ENDING", 0.5)
     good = [Item(GOOD, TESTS, "add")]
     with Grader(jobs=1) as grader:
         slot = grader._slots[0]
@@ -118,14 +121,17 @@ def test_jails_that_never_work_are_a_harness_error(monkeypatch):
     assert (verdict.label, verdict.detail) == ("harness-error", "no")
 
 
-def test_everything_ends_with_the_grader():
-    with Grader(jobs=2) as grader:
+@pytest.mark.parametrize("tier", ["bubblewrap", "landlock", "none"])
+def test_everything_ends_with_the_grader(tier, monkeypatch):
+    needs(tier)
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp())
+    os.chmod(tempfile.gettempdir(), 0o711)
+    with Grader(jobs=2, tier=tier) as grader:
         grader.grade([Item(GOOD, TESTS, "add")] * 4)
         pids = below(os.getpid())
-        folder = Path(grader._folder.name)
-        assert folder.is_dir() and pids
-    assert not folder.exists()
+        assert pids
     wait_for(lambda: not any(runs(pid) for pid in pids))
+    os.rmdir(tempfile.gettempdir())  # it is empty
     with pytest.raises(RuntimeError, match="with"):
         grader.grade([Item(GOOD, TESTS, "add")])
 

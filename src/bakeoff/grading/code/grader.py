@@ -8,9 +8,9 @@ verdict. docs/code-execution.md tells what is protected from what.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
 from typing import get_args
@@ -20,7 +20,13 @@ from bakeoff.grading.code import tiers
 from bakeoff.grading.code.slot import Broken, Item, Slot, Verdict
 from bakeoff.grading.code.tiers import Tier
 
-PROBE = Item("def f(x): return x + 1", ("assert f(1) == 2",), "f")
+# Reads a module that is not loaded beforehand, and writes a file: what an interpreter or a directory that the sample's
+# user cannot reach would break.
+PROBE = Item(
+    "import calendar, tempfile\ndef f(x):\n    with tempfile.TemporaryFile() as file: return file.write(b'a') + x",
+    ("assert f(1) == 2",),
+    "f",
+)
 SECONDS, MEMORY = 3.0, 1 << 30
 
 
@@ -44,15 +50,8 @@ class Grader:
         self._slots: list[Slot] = []
 
     def __enter__(self) -> Grader:
-        self._folder = tempfile.TemporaryDirectory(prefix="bakeoff-code-", ignore_cleanup_errors=True)
-        os.chmod(self._folder.name, 0o711)
-        try:
-            first = self._first()
-        except BaseException:
-            self._folder.cleanup()
-            raise
-        others = [Slot(self.tier, Path(self._folder.name)) for _ in range(self.jobs - 1)]
-        self._slots = [first, *others]
+        first = self._first()
+        self._slots = [first, *(Slot(self.tier, first.folder) for _ in range(self.jobs - 1))]
         self._free: SimpleQueue[Slot] = SimpleQueue()
         for slot in self._slots:
             self._free.put(slot)
@@ -70,7 +69,7 @@ class Grader:
         for slot in self._slots:
             slot.close()
         self._slots = []
-        self._folder.cleanup()
+        self._files.close()
 
     def grade(
         self, items: Sequence[Item], done: Callable[[], None] = lambda: None, classic: bool = False
@@ -111,10 +110,11 @@ class Grader:
         """A slot of the strongest tier that runs a sample, or of the one that is asked for."""
         wanted: tuple[Tier, ...] = (self._asked,) if self._asked else tiers.wanted()
         for tier in wanted:
-            slot, self.reasons[tier] = works(tier, Path(self._folder.name))
-            if slot is not None:
-                self.tier = tier
-                return slot
+            with ExitStack() as stack:
+                slot, self.reasons[tier] = works(tier, stack.enter_context(tiers.files(tier)))
+                if slot is not None:
+                    self.tier, self._files = tier, stack.pop_all()
+                    return slot
         raise tiers.refuse(self.reasons)
 
     @property

@@ -19,13 +19,13 @@ from typing import Any, Literal, get_args
 
 from bakeoff.grading.code import tiers
 from bakeoff.grading.code.jail.judge import BEGAN
-from bakeoff.grading.code.jail.zygote import HEAD
+from bakeoff.grading.code.jail.zygote import GOODBYE, HEAD
 
 Label = Literal["pass", "fail", "error", "timeout", "memory", "harness-error"]
 
 SERVED = 500  # samples after which a jail is replaced
 PATIENCE = 60.0  # seconds in which a jail must start, shut a sample in, or end one
-GOODBYE = 5.0  # seconds in which a jail must end by itself
+ENDING = 5.0  # seconds in which a jail must end by itself
 CODE_CHARACTERS = 32_000_000
 REPORT_BYTES = 1 << 16
 DETAIL = 600
@@ -111,9 +111,11 @@ class Jail:
 
     def close(self) -> None:
         """End it, with whatever it runs."""
+        with contextlib.suppress(OSError):
+            self.control.sendall(GOODBYE)
         self.control.close()
         try:
-            self.process.wait(GOODBYE)
+            self.process.wait(ENDING)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

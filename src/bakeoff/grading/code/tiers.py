@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -78,10 +79,21 @@ def refuse(reasons: Mapping[Tier, str]) -> InputError:
     return InputError("grading code", f"no sandbox here ({told})", f"{INSTALL}, or run it unprotected with {UNSAFE}")
 
 
+@contextlib.contextmanager
+def files(tier: Tier) -> Iterator[Path]:
+    """A directory for what a tier without namespaces keeps on the disk; it is gone in the end, and if we are killed."""
+    if tier == "bubblewrap":
+        yield Path()
+        return
+    with tempfile.TemporaryDirectory(prefix="bakeoff-code-", ignore_cleanup_errors=True) as name:
+        os.chmod(name, 0o711)
+        yield Path(name)
+
+
 def start(tier: Tier, role: str, number: int, folder: Path) -> tuple[list[str], dict[str, str]]:
     """The command and environment of a zygote, the `number`th of its grader, for samples of that role.
 
-    `folder` is the grader's own, for files of the tiers that have no namespaces.
+    `folder` is what `files` made for the tier.
     """
     environment = ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ}
     cell = Cell(tier=tier, files=role == "candidate", uid=_user(number) if os.geteuid() == 0 else None)

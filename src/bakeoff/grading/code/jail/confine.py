@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import struct
 import tempfile
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from . import landlock, seccomp
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWPID = 0x20000, 0x08000000, 0x40000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAP_AMBIENT, CLEAR_ALL = 1, 4, 47, 4
 CAPABILITIES = struct.pack("=Ii", 0x20080522, 0)  # the header of the calls, for this process
 
@@ -56,9 +58,9 @@ def confine(cell: Cell, folder: str, seconds: float, memory: int) -> None:
         os.setgroups([])
         os.setresgid(cell.uid, cell.uid, cell.uid)
         os.setresuid(cell.uid, cell.uid, cell.uid)
+    end_with_parent(signal.SIGKILL)  # after the change of user, which would undo it
     if cell.tier == "none":
         return
-    prctl(PR_SET_PDEATHSIG, 9)  # after the change of user, which clears it
     prctl(PR_CAP_AMBIENT, CLEAR_ALL)
     if library().capset(CAPABILITIES, struct.pack("=6I", *[0] * 6)):
         _fail("capabilities")
@@ -89,10 +91,10 @@ def _limit(seconds: float, memory: int, cell: Cell) -> None:
                 raise
 
 
-def end_with_parent() -> None:
-    """Have this process killed when the one that started it dies, where the system can do that."""
+def end_with_parent(number: int) -> None:
+    """Have this process sent a signal when the one that started it dies, where the system can do that."""
     if hasattr(library(), "prctl"):
-        prctl(PR_SET_PDEATHSIG, 9)
+        prctl(PR_SET_PDEATHSIG, number)
 
 
 def own_files(home: str) -> None:
@@ -101,6 +103,12 @@ def own_files(home: str) -> None:
         unshare(CLONE_NEWNS)
         mount("none", "/", None, MS_REC | MS_PRIVATE, None)
         mount("tmpfs", home, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, TMPFS.replace("1777", "0711"))
+
+
+def leave_files(home: str) -> None:
+    """Undo `own_files`."""
+    if hasattr(library(), "umount2"):
+        library().umount2(home.encode(), MNT_DETACH)
 
 
 def unshare(flags: int) -> None:

@@ -3,7 +3,7 @@
 It is started with a control socket as its standard input and a description of its cell as its argument. To a message
 {"role", "seconds", "memory", ...}, which brings descriptors along, it answers {"started": true} when the sample is shut
 in, or {"failed": why}; to any further byte, by killing the sample, waiting for it and answering {"ended": status}.
-When the socket closes, it kills the sample and ends.
+When the socket closes, it kills the sample and ends; without a goodbye before, it also removes its grader's files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import signal
 import socket
 import struct
@@ -31,7 +32,12 @@ PRELOADED = (
     "tempfile time traceback types typing"
 )
 HEAD = struct.Struct(">I")
+GOODBYE = HEAD.pack(0)
 DESCRIPTORS = 3
+
+
+class Parted(EOFError):
+    """The parent has died."""
 
 
 def main() -> None:
@@ -47,17 +53,28 @@ def main() -> None:
     for standard in (0, 1):
         os.dup2(null, standard)
     here = os.pidfd_open(os.getpid()) if cell.tier == "bubblewrap" else -1
-    confine.end_with_parent()
+    signal.signal(signal.SIGTERM, parted)
+    confine.end_with_parent(signal.SIGTERM if cell.home else signal.SIGKILL)
     if cell.tier == "landlock":
         confine.own_files(cell.home)
     if cell.tier != "none":
         seccomp.compiled(platform.machine())
     gc.freeze()
     say(control, {"hello": cell.tier})
-    with contextlib.suppress(EOFError, ConnectionError):
+    try:
         while True:
             job, descriptors = hear(control)
+            if not job:
+                break
             serve(control, cell, job, descriptors, null, here)
+    except (EOFError, ConnectionError):
+        if cell.home:
+            confine.leave_files(cell.home)
+            shutil.rmtree(os.path.dirname(cell.home), ignore_errors=True)
+
+
+def parted(*_: object) -> None:
+    raise Parted
 
 
 def serve(
@@ -95,6 +112,7 @@ def serve(
 def sample(cell: Cell, job: dict[str, Any], descriptors: list[int], folder: str, null: int) -> None:
     """The sample's whole life: shut in, told so, and run. Never returns."""
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
         for place, descriptor in enumerate([fcntl.fcntl(each, fcntl.F_DUPFD, 200) for each in descriptors]):
@@ -160,14 +178,15 @@ def say(control: socket.socket, what: dict[str, Any]) -> None:
 
 
 def hear(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """A message and the descriptors that came with it. EOFError where the parent is gone."""
+    """A message and the descriptors that came with it; {} is a goodbye. EOFError where the parent is gone."""
     head, descriptors, _, _ = socket.recv_fds(control, HEAD.size, DESCRIPTORS)
     head += _exactly(control, HEAD.size - len(head)) if head else b""
     if not head:
         raise EOFError
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-    return json.loads(_exactly(control, HEAD.unpack(head)[0])), descriptors
+    size = HEAD.unpack(head)[0]
+    return json.loads(_exactly(control, size)) if size else {}, descriptors
 
 
 def _exactly(control: socket.socket, size: int) -> bytes:
