@@ -59,6 +59,17 @@ def test_verdicts_and_pass_at_k(graded):
     assert all(0 < row["seconds"] < 3 and row["sandbox"] in tiers.PROTECTED for row in written)
 
 
+def test_mbpps_own_fields(graded):
+    row = {
+        "task_id": 8,
+        "prompt": "identify",
+        "completion": "def g(x): return x + 1",
+        "test_list": ["assert g(Two.n) == 3"],
+    }
+    code, told, _, _ = graded([row | {"test_setup_code": "import math\nclass Two: n = math.floor(2.5)"}])
+    assert code == 0 and "1 completions: 1 pass" in told
+
+
 def test_official_semantics_beside_the_strict_ones(graded):
     liar = {"task_id": "b", "prompt": "", "completion": LIAR, "test": "assert f(2) == 3", "entry_point": "f"}
     code, told, written, _ = graded([ROW, liar], "--also-official-semantics")

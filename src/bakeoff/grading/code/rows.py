@@ -111,7 +111,8 @@ def _row(data: Mapping[str, Any], where: str) -> Row:
     prompt, entry_point = data.get("prompt") or "", data.get("entry_point") or ""
     tests = _tests(data.get("test", data.get(LIST)), entry_point, where)
     code = program(prompt, data["completion"], entry_point)
-    prelude = "\n".join(part for part in (prompt, data.get("test_setup_code")) if part)
+    tests = (data["test_setup_code"], *tests) if data.get("test_setup_code") else tests
+    prelude = prompt if _begins(prompt, entry_point) else ""
     return Row(str(task_id), data, Item(code, tests, entry_point, prelude))
 
 

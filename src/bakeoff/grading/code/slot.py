@@ -155,6 +155,7 @@ class Slot:
     def __init__(self, tier: tiers.Tier, folder: Path):
         self.tier: tiers.Tier = tier
         self.folder = folder
+        self._seen_tests = False
         self._candidate: Jail | None = None
         self._judge: Jail | None = None
 
@@ -162,6 +163,9 @@ class Slot:
         """The verdict on one sample; "harness-error" where the jails broke, which are new for the next."""
         if len(item.code) > CODE_CHARACTERS:
             return Verdict("error", 0.0, f"the code is longer than {CODE_CHARACTERS:,} characters", self.tier)
+        if self._seen_tests and not classic:  # they may lie about in the memory of a zygote that has passed them on
+            self.close()
+        self._seen_tests = classic
         began = time.monotonic()
         try:
             candidate, judge = self.open()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -96,7 +97,8 @@ def start(tier: Tier, role: str, number: int, folder: Path) -> tuple[list[str], 
     `folder` is what `files` made for the tier.
     """
     environment = ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ}
-    cell = Cell(tier=tier, files=role == "candidate", uid=_user(number) if os.geteuid() == 0 else None)
+    user = secrets.choice(USERS) if os.geteuid() == 0 else None
+    cell = Cell(tier=tier, files=role == "candidate", uid=user)
     if tier == "bubblewrap":
         return [*_bubblewrap(), *_python("/jail", cell)], environment
     home = folder / f"{role}-{number}"
@@ -156,7 +158,3 @@ def _readable_prefix(folder: Path) -> Path:
         shutil.copytree(prefix / library, copy / library, ignore=shutil.ignore_patterns(*NOT_NEEDED))
         os.chmod(copy, 0o755)
     return copy
-
-
-def _user(number: int) -> int:
-    return USERS[(os.getpid() * 64 + number) % len(USERS)]

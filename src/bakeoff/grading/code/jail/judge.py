@@ -21,7 +21,7 @@ def judge(job: dict[str, Any], source: int, sink: int, report: int) -> None:
     try:
         names = prelude(job["prelude"])
         tests = [compile(test, "<test>", "exec", dont_inherit=True) for test in job["tests"]]
-        wanted = {name for test in job["tests"] for name in wanted_names(test)}
+        wanted = wanted_names("\n".join(job["tests"]))
     except BaseException as error:
         _write(report, {"label": "harness-error", "detail": f"the tests cannot be run: {line(error)}"})
         return
@@ -77,10 +77,20 @@ def prelude(text: str) -> dict[str, Any]:
 
 
 def wanted_names(source: str) -> set[str]:
-    """Every name that the text reads and does not set itself."""
-    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
-    read = {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
-    return read - {node.id for node in nodes if not isinstance(node.ctx, ast.Load)}
+    """Every name that the text reads and does not bind itself, anywhere."""
+    read: set[str] = set()
+    bound: set[str | None] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                read.add(name)
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.ExceptHandler(name=name):
+                bound.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                bound.add(name)
+            case ast.alias(name=name, asname=other):
+                bound.add(other or name.partition(".")[0])
+    return read - bound
 
 
 def fetch(peer: Peer, names: dict[str, Any], wanted: set[str], entry_point: str) -> None:
