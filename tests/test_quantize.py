@@ -54,6 +54,7 @@ def learner(backbone: Backbone, name: str, wrap=lambda backbone, adapter: adapte
 
 
 def test_bitsandbytes_does_not_ask_for_a_kernel_that_is_switched_off(caplog):
+    caplog.set_level(logging.WARNING, "bitsandbytes")  # a command that ran before in this process quiets it
     said = logging.getLogger("bitsandbytes.backends.cpu.ops")
     with caplog.at_level(logging.WARNING, said.name):  # the command line's tests turn it off in this process
         said.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s.", "no module named kernels")

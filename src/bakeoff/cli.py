@@ -245,7 +245,10 @@ def grade_code(
     ] = False,
     unsafe_no_sandbox: Unsafe = False,
 ) -> None:
-    """Run anybody's completions against their tests in a sandbox; write verdicts, print pass@k."""
+    """Judge completions by their tests, sandboxed.
+
+    Anybody's JSON lines, in HumanEval's form or MBPP's: writes verdicts and prints pass@k.
+    """
     from bakeoff.grading.code import file as graded
 
     asked = graded.ask(file, out, k, timeout)
@@ -259,7 +262,10 @@ def grade_code(
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine has for model-written code: each tier of sandbox, tried, with reasons."""
+    """Try each sandbox for model-written code here.
+
+    Says which work, which is used, and why others do not.
+    """
     from bakeoff.grading.code.doctor import examine
 
     lines, healthy = examine()

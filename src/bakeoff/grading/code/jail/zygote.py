@@ -35,9 +35,7 @@ HEAD = struct.Struct(">I")
 GOODBYE = HEAD.pack(0)
 DESCRIPTORS = 3
 
-
-class Parted(EOFError):
-    """The parent has died."""
+living: set[int] = set()  # the sample that runs
 
 
 def main() -> None:
@@ -53,7 +51,7 @@ def main() -> None:
     for standard in (0, 1):
         os.dup2(null, standard)
     here = os.pidfd_open(os.getpid()) if cell.tier == "bubblewrap" else -1
-    signal.signal(signal.SIGTERM, parted)
+    signal.signal(signal.SIGTERM, lambda *_: orphaned(cell))
     confine.end_with_parent(signal.SIGTERM if cell.home else signal.SIGKILL)
     if cell.tier == "landlock":
         confine.own_files(cell.home)
@@ -68,13 +66,25 @@ def main() -> None:
                 break
             serve(control, cell, job, descriptors, null, here)
     except (EOFError, ConnectionError):
-        if cell.home:
-            confine.leave_files(cell.home)
-            shutil.rmtree(os.path.dirname(cell.home), ignore_errors=True)
+        orphaned(cell)
 
 
-def parted(*_: object) -> None:
-    raise Parted
+def orphaned(cell: Cell) -> None:
+    """The parent is gone: leave nothing and end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for child in living:
+        end(cell, child)
+    if cell.home:
+        confine.leave_files(cell.home)
+        shutil.rmtree(os.path.dirname(cell.home), ignore_errors=True)
+    os._exit(0)
+
+
+def end(cell: Cell, child: int) -> int:
+    """Kill a sample, in tier "none" with its process group; its exit code, negative for a signal."""
+    with contextlib.suppress(ProcessLookupError):
+        (os.killpg if cell.tier == "none" else os.kill)(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def serve(
@@ -90,6 +100,7 @@ def serve(
         child = os.fork()
         if child == 0:
             sample(cell, job, [*descriptors, tell], folder, null)
+        living.add(child)
         if fresh:
             confine.enter(here, confine.CLONE_NEWPID)
         for descriptor in (*descriptors, tell):
@@ -99,14 +110,13 @@ def serve(
             say(control, {"started": True} if word == b"+" else {"failed": word.decode(errors="replace") or "it died"})
             control.recv(1)  # whatever it is, or the end of the parent: time is over
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                (os.killpg if cell.tier == "none" else os.kill)(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
+            code = end(cell, child)
+            living.remove(child)
     finally:
         os.close(told)
         if cell.home:
             clear(folder, cell.home)
-    say(control, {"ended": os.waitstatus_to_exitcode(status)})
+    say(control, {"ended": code})
 
 
 def sample(cell: Cell, job: dict[str, Any], descriptors: list[int], folder: str, null: int) -> None:
