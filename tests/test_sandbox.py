@@ -27,6 +27,7 @@ from bakeoff.grading.code.tiers import INSTALL, Tier, missing
 HERE = Path(__file__).parent
 SOURCE = Path(bakeoff.__file__).parents[1]
 CORPORA = sorted((HERE / "attacks").glob("*.jsonl"))
+TIMED = [pytest.param(path, marks=pytest.mark.slow if "outsider" in path.stem else ()) for path in CORPORA]
 USER = 12345
 
 
@@ -37,7 +38,7 @@ def test_attacks(path):
     assert wrong(hostile.run(rows, batch=20)) == {}
 
 
-@pytest.mark.parametrize("path", CORPORA, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TIMED, ids=lambda path: path.stem)
 def test_attacks_on_the_clock(path):
     """Those that may run to the deadline, with less of it than they were written for."""
     rows = [row for row in hostile.read(path) if slow(row) and row["category"] != "memory"]
