@@ -195,6 +195,14 @@ def parents() -> dict[int, int]:
     return found
 
 
+def below(pid: int) -> list[int]:
+    """Every process below one, itself not, parents first."""
+    processes, found = parents(), [pid]
+    for one in found:
+        found += [child for child, parent in processes.items() if parent == one]
+    return found[1:]
+
+
 def _below(pid: int, top: int, parent: dict[int, int]) -> bool:
     while pid in parent and parent[pid] != pid:
         pid = parent[pid]

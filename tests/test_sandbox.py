@@ -14,7 +14,7 @@ from pathlib import Path
 
 import hostile
 import pytest
-from hostile import GOOD, TESTS, WRONG, parents
+from hostile import GOOD, TESTS, WRONG, below
 
 import bakeoff
 from bakeoff.errors import InputError
@@ -299,14 +299,6 @@ def needs(tier: Tier) -> None:
         pytest.skip(f"not run: {tier}: {reason}")
     if tier == "landlock" and not landlock.version():
         pytest.skip("not run: the kernel has no Landlock")
-
-
-def below(pid: int) -> list[int]:
-    """Every process below one, itself not, parents first."""
-    processes, found = parents(), [pid]
-    for one in found:
-        found += [child for child, parent in processes.items() if parent == one]
-    return found[1:]
 
 
 def runs(pid: int) -> bool:

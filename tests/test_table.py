@@ -337,6 +337,41 @@ def test_several_draws_are_averaged_per_item(tmp_path: Path) -> None:
     assert lora.per_seed == pytest.approx((36 / 160, 37 / 160, 38 / 160))
 
 
+def test_an_item_that_one_run_could_not_grade_is_left_out_everywhere_and_this_is_said(tmp_path: Path) -> None:
+    """lora/seed 1 has no grade for item 0, which every run has right, nor any run for item 39, which none has."""
+    right = {"base": 20, "lora": 36, "prompt": 28}
+    lost = {"lora": lambda seed, item: item == 39 or (seed, item) == (1, 0)}
+    never = lambda seed, item: item == 39  # noqa: E731
+    store = make_store(tmp_path, stripes(right), ungraded=lambda m, s, i, _: lost.get(m, never)(s, i))
+    found = results(store)
+    assert {c.n_items for c in found.cells} == {38} == {c.n_items for c in found.comparisons}
+    assert cell(found, "lora").per_seed == pytest.approx([35 / 38, 36 / 38, 37 / 38])  # of items 1 to 38
+    assert cell(found, "base").per_seed == pytest.approx([19 / 38])
+    assert pair(found, "lora", "base").difference == pytest.approx(36 / 38 - 19 / 38)
+    assert said(found, "items differ") == "sst2: 2\N{NO-BREAK SPACE}items not graded in every run; left out everywhere."
+    assert said(found, "left out") == (
+        "sst2: samples that could not be graded (of 40 in a run), and so are in no mean: base 1, lora/seed 0 1, "
+        "lora/seed 1 2, lora/seed 2 1, prompt/seed 0 1, prompt/seed 1 1, prompt/seed 2 1."
+    )
+    assert "record differs" not in kinds(found)
+
+
+def test_a_draw_that_could_not_be_graded_leaves_its_item_the_others(tmp_path: Path) -> None:
+    """Of lora/seed 0's item 0 the last of 4 draws is lost: 1 right of 3, and the item stays, with all runs' others."""
+    store = make_store(
+        tmp_path,
+        stripes({"base": 20, "lora": 36, "prompt": 28}),
+        draws=4,
+        ungraded=lambda method, seed, item, draw: (method, seed, item, draw) == ("lora", 0, 0, 3),
+    )
+    found = results(store)
+    lora = cell(found, "lora")
+    assert (lora.draws, lora.n_items) == (4, 40)
+    assert lora.per_seed == pytest.approx(((35 / 4 + 1 / 3) / 40, 37 / 160, 38 / 160))
+    assert said(found, "left out").endswith("(of 160 in a run), and so are in no mean: lora/seed 0 1.")
+    assert not {"items differ", "record differs"} & set(kinds(found))
+
+
 def test_models_and_benchmarks_are_kept_apart(tmp_path: Path) -> None:
     tasks = {"sst2": ["sst2", "imdb"], "topics": ["topics"]}
     store = make_store(tmp_path, bernoulli(RATE, 50), ("base", "lora"), tasks=tasks, models=("m1", "m2"))

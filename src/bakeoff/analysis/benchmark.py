@@ -32,6 +32,7 @@ class Counted:
     samples: int = 0
     draws: int = 1
     unparsable: int = 0
+    left_out: int = 0  # samples without scores: they could not be graded
     texts: set[str] = field(default_factory=set)  # at most two: one tells a constant predictor
     first: dict[str, Sample] = field(default_factory=dict)  # each item's first draw
 
@@ -46,6 +47,7 @@ def grade(record: Record, samples: Sequence[Sample]) -> Graded:
         counted = graded.benchmarks.setdefault(sample.benchmark, Counted())
         counted.samples += 1
         counted.unparsable += bool(sample.detail.get("unparsable"))
+        counted.left_out += not sample.scores
         if len(counted.texts) < 2:
             counted.texts.add(sample.text.strip())
         counted.first.setdefault(sample.id, sample)
@@ -85,7 +87,8 @@ class Table:
         }
         every = [self._scores(run) for runs in self.done.values() for run in runs]
         self.items = [item for item in every[0] if all(item in scores for scores in every)] if every else []
-        self.dropped = len({item for scores in every for item in scores}) - len(self.items)
+        asked = (graded[run.key].benchmarks[benchmark].first for runs in self.done.values() for run in runs)
+        self.dropped = len({item for items in asked for item in items}) - len(self.items)
         self.arrays = {
             name: np.array([[self._scores(run)[item] for item in self.items] for run in runs], dtype=float)
             for name, runs in self.done.items()

@@ -42,6 +42,7 @@ def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison
         *_few_seeds(cells),
         *_pooling(table, cells, pairs),
         *_unparsable(cells),
+        *_left_out(table),
         *_mismatches(table),
         *_cut_short(table),
     ]
@@ -150,6 +151,16 @@ def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -
 def _unparsable(cells: Sequence[Cell]) -> Told:
     shares = [f"{cell.method} {words.score(cell.unparsable)}" for cell in cells if cell.unparsable > 0]
     return [("unparsable", f"completions no answer could be read from: {', '.join(shares)}.")] if shares else []
+
+
+def _left_out(table: Table) -> Told:
+    counted = {label: table.graded[run.key].benchmarks[table.benchmark] for label, run in _each(table)}
+    lost = {label: one.left_out for label, one in counted.items() if one.left_out}
+    if not lost:
+        return []
+    most = max(one.samples for one in counted.values())
+    what = f"samples that could not be graded (of {most:,} in a run), and so are in no mean"
+    return [("left out", f"{what}: {_where(lost, len(counted))}.")]
 
 
 def _mismatches(table: Table) -> Told:

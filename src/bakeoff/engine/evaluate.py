@@ -11,11 +11,13 @@ from bakeoff.data.messages import Encoded, decode, encode_choices, encode_prompt
 from bakeoff.engine.generate import Request, generate
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.randomness import sampler
+from bakeoff.errors import TrialError
 from bakeoff.store.record import Sample
 from bakeoff.study.spec import Decoding
 from bakeoff.tasks.task import Completion, Example, Task
 
 SCORED_TOKENS = {"cpu": 4_096, "cuda": 65_536}  # tokens of one scoring pass, over all lanes
+LEFT_OUT = 0.01  # share of a benchmark's samples that may go without a grade
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,21 @@ def _generated(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[l
 
 
 def graded(ask: Questions, completions: Sequence[Sequence[Completion]]) -> list[Sample]:
-    """One lane's completions, graded, as samples in the order of the examples and draws."""
+    """One lane's completions, graded, as samples in the order of the examples and draws.
+
+    TrialError where more than LEFT_OUT of them could not be graded: what is left would mean too little.
+    """
     pairs = [
         (example, draw, one)
         for example, own in zip(ask.examples, completions, strict=True)
         for draw, one in enumerate(own)
     ]
     grades = ask.task.grade([example for example, _, _ in pairs], [one for _, _, one in pairs])
+    lost = [grade for grade in grades if not grade.scores]
+    if lost and len(lost) / len(grades) > LEFT_OUT:
+        why = lost[0].detail.get("why", "no reason given")
+        told = f"{len(lost)} of {len(grades)} samples could not be graded, more than {LEFT_OUT:.0%}"
+        raise TrialError(f"{ask.benchmark}: {told}: {why}")
     return [
         Sample(
             benchmark=ask.benchmark,

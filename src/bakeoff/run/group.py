@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -236,13 +237,19 @@ def _outcome(
 
 
 def _benchmark(ask: Questions, samples: Sequence[Sample]) -> Benchmark:
-    """Means over items by metric (an item's score is the mean over its draws, all equally many), and counts."""
-    metrics = {name: sum(sample.scores[name] for sample in samples) / len(samples) for name in ask.task.metrics}
+    """Means over items by metric, and counts. An item's score is the mean over those of its draws that have scores."""
+    items: dict[str, list[dict[str, float]]] = {}
+    for sample in samples:
+        if sample.scores:
+            items.setdefault(sample.id, []).append(sample.scores)
+    metrics = {name: fmean(fmean(d[name] for d in draws) for draws in items.values()) for name in ask.task.metrics}
     counts = {
         "prompts_cut": ask.cut,
         "unparsable": sum(bool(sample.detail.get("unparsable")) for sample in samples),
         "truncated": sum(bool(sample.detail.get("truncated")) for sample in samples),
     }
+    if ask.task.runs_code:
+        counts["harness_errors"] = sum(sample.detail.get("verdict") == "harness-error" for sample in samples)
     return Benchmark(metrics=metrics, n_items=len(ask.examples), counts=counts)
 
 

@@ -19,7 +19,10 @@ class CurveRow(Frozen):
 
 
 class Sample(Frozen):
-    """One graded completion. `scores` holds fractions 0 to 1 by metric; `detail` what the grader saw, for people."""
+    """One graded completion. `scores` holds fractions 0 to 1 by metric; `detail` what the grader saw, for people.
+
+    Without scores it could not be graded and is in no mean.
+    """
 
     benchmark: str
     id: str
@@ -30,7 +33,11 @@ class Sample(Frozen):
 
 
 class Benchmark(Frozen):
-    """One benchmark's outcome: means over its items by metric (headline first), and what was counted on the way."""
+    """One benchmark's outcome: means over its items by metric (headline first), and what was counted on the way.
+
+    `counts["harness_errors"]` are samples of code on which the sandbox broke; an item all of whose samples did is among
+    the `n_items` and in no mean.
+    """
 
     metrics: dict[str, float]
     n_items: int

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from bakeoff.data import mini
-from bakeoff.grading.code import Grader, Item, Verdict, check, defines, extract
+from bakeoff.grading.code import Item, extract, grade_code, judge
 from bakeoff.study.spec import Decoding
 from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task
 
@@ -30,15 +30,9 @@ class MiniCode(Task):
         return _examples("test", limit or 200)
 
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
-        """Runs the code of all completions that hold any, sandboxed; TrialError where the grader broke."""
+        """Runs the code of all completions that hold any, sandboxed; no scores where the sandbox broke."""
         items = [_item(e, c.text) for e, c in zip(examples, completions, strict=True)]
-        runnable = [i for i, item in enumerate(items) if defines(item.code, item.entry_point)]
-        verdicts: dict[int, Verdict] = {}
-        if runnable:
-            with Grader() as grader:
-                verdicts = dict(zip(runnable, grader.grade([items[i] for i in runnable]), strict=True))
-        check(list(verdicts.values()), allowed=0)  # a score cannot be left out, and 0 would be held against the model
-        return [_grade(item, verdicts.get(i)) for i, item in enumerate(items)]
+        return [Grade(**grade_code(item, verdict)) for item, verdict in zip(items, judge(items), strict=True)]
 
 
 def _examples(split: str, count: int) -> list[Example]:
@@ -58,13 +52,3 @@ def _item(example: Example, text: str) -> Item:
     """The code of a completion with its example's tests."""
     entry_point = example.reference["entry_point"]
     return Item(extract(text, entry_point), tuple(example.reference["tests"]), entry_point)
-
-
-def _grade(item: Item, verdict: Verdict | None) -> Grade:
-    """A verdict as a grade; None where the completion held no code that could be run."""
-    detail: dict[str, Any] = {"entry_point": item.entry_point, "code": item.code}
-    if verdict is None:
-        detail |= {"unparsable": True, "why": f"it does not define '{item.entry_point}'"}
-    else:
-        detail |= {"verdict": verdict.label, "why": verdict.detail, "sandbox": verdict.sandbox}
-    return Grade(scores={"pass@1": float(verdict is not None and verdict.label == "pass")}, detail=detail)

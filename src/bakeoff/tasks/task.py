@@ -31,7 +31,11 @@ class Completion(Frozen):
 
 
 class Grade(Frozen):
-    """A completion's scores by metric, each 0 to 1, and details for people."""
+    """A completion's scores by metric, each 0 to 1, and details for people.
+
+    No scores at all: it could not be graded (`detail["why"]`), so it is left out of every mean. A trial with more than
+    1 % of those on a benchmark fails.
+    """
 
     scores: dict[str, float]
     detail: dict[str, Any] = {}

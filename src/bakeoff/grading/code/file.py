@@ -76,15 +76,19 @@ def grade(asked: Asked, grader: Grader, official: bool) -> Graded:
     files.write(asked.out, asked.rows, verdicts, classic)
     check(verdicts)
     passed = files.passed(asked.rows, verdicts)
-    return Graded(asked, verdicts, classic, [estimate(passed, k) for k in asked.ks], seconds)
+    rates = [estimate({name: own for name, own in passed.items() if len(own) >= k}, k) for k in asked.ks]
+    return Graded(asked, verdicts, classic, rates, seconds)
 
 
 def told(found: Graded) -> Iterator[str]:
     """The outcome in lines for a person."""
     asked, labels = found.asked, Counter(verdict.label for verdict in found.verdicts)
+    problems = len({row.task_id for row in asked.rows})
     for rate in found.rates:
         error = "" if rate.standard_error is None else f" (standard error {100 * rate.standard_error:.1f})"
-        yield f"pass@{rate.k}: {100 * rate.mean:.1f} %{error} over {rate.problems} problems"
+        left = problems - rate.problems
+        lost = f"; {left} left out, where the sandbox broke and fewer than {rate.k} verdicts remain" if left else ""
+        yield f"pass@{rate.k}: {100 * rate.mean:.1f} %{error} over {rate.problems} problems{lost}"
     shown = ", ".join(f"{count} {label}" for label, count in labels.most_common())
     rate = f"{len(asked.rows) / found.seconds:.0f} a second"
     yield f"{len(asked.rows)} completions: {shown}; {rate}; sandbox: {found.verdicts[0].sandbox}"
