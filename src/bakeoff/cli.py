@@ -43,6 +43,10 @@ Set = Annotated[
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="At most N training and N test examples per task.")
 ]
+From = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FILE", help="Where models and data lie here: `models:` and `data:` in YAML."),
+]
 Engine = Annotated[str, typer.Option("--engine", help="auto, lanes or reference.")]
 Executor = Annotated[str, typer.Option("--executor", help="Where groups run: inline.")]
 Unsafe = Annotated[
@@ -108,6 +112,7 @@ def run(
     study: StudyName,
     out: Out = None,
     set_: Set = None,
+    from_: From = None,
     limit: Limit = None,
     engine: Engine = "auto",
     executor: Executor = "inline",
@@ -118,13 +123,15 @@ def run(
     unsafe_no_sandbox: Unsafe = False,
 ) -> None:
     """Run a study, or what is missing of it, and write its report."""
-    _run(study, out, set_, limit, engine, executor, group_size, dry_run, unsafe_no_sandbox)
+    _run(study, out, set_, limit, engine, executor, group_size, dry_run, unsafe_no_sandbox, from_)
 
 
 @app.command()
-def plan(study: StudyName, set_: Set = None, limit: Limit = None, group_size: GroupSize = None) -> None:
+def plan(
+    study: StudyName, set_: Set = None, from_: From = None, limit: Limit = None, group_size: GroupSize = None
+) -> None:
     """Show a study's trials, parameters and groups; run nothing."""
-    _run(study, None, set_, limit, group_size=group_size, dry_run=True)
+    _run(study, None, set_, limit, group_size=group_size, dry_run=True, places=from_)
 
 
 @app.command()
@@ -328,14 +335,14 @@ def bench(
 
 
 @app.command()
-def audit(study: StudyName, set_: Set = None) -> None:
+def audit(study: StudyName, set_: Set = None, from_: From = None) -> None:
     """Count every method's trained parameters; train nothing.
 
     By formula, as built and on disk.
     """
     from bakeoff.study.load import load
 
-    asked = load(study, set_ or ())
+    asked = load(study, set_ or (), places=from_)
     _quiet_libraries()
     from bakeoff.use.ledger import audit as entries
 
@@ -370,11 +377,11 @@ def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies")])
 def _run(
     name: str, out: str | None, settings: Sequence[str] | None, limit: int | None,
     engine: str = "auto", executor: str = "inline", group_size: int | None = None, dry_run: bool = False,
-    unsafe: bool = False,
+    unsafe: bool = False, places: Path | None = None,
 ) -> None:  # fmt: skip
     from bakeoff.study.load import load
 
-    study = load(name, settings or (), limit)
+    study = load(name, settings or (), limit, places)
     _quiet_libraries()
     from bakeoff.run.run import execute, prepare
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import Graded, Table
@@ -31,6 +32,13 @@ def of_trials(runs: Sequence[Run]) -> list[Doubt]:
         why = _quoted(reason, 300) if reason else "no reason recorded"
         doubts.append(Doubt(kind=status, text=f"{_which(those, many)}: {why}"))
     return doubts
+
+
+def of_plan(plan: Mapping[str, Any]) -> list[Doubt]:
+    """What the plan itself says against its results: models whose weights nothing ever trained."""
+    names = plan.get("notes", {}).get("random_weights") or []
+    told = "random, an architecture that nothing was trained on: what is scored is no skill of the model of that name."
+    return [Doubt(kind="random weights", text=f"The weights of {words.listed(names)} are {told}")] if names else []
 
 
 def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:

@@ -68,7 +68,7 @@ def results(store: Store) -> Results:
         cells=tuple(cells),
         comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
-        doubts=tuple(doubt.of_trials(runs) + doubt.gathered(told) + doubt.of_scope(runs, graded)),
+        doubts=tuple(doubt.of_plan(plan) + doubt.of_trials(runs) + doubt.gathered(told) + doubt.of_scope(runs, graded)),
         trials=tuple(runs),
         curves=tuple(curves),
         samples=tuple(shown),

@@ -128,6 +128,11 @@ class Backbone:
         return bool(getattr(self.config, "is_encoder_decoder", False))
 
     @property
+    def random_weights(self) -> bool:
+        """Whether the configuration says that nothing was ever trained (scripts/random_model.py writes so)."""
+        return bool(getattr(self.config, "bakeoff_random_weights", False))
+
+    @property
     def task_type(self) -> str:
         """What PEFT calls this kind of model."""
         return "SEQ_2_SEQ_LM" if self.encoder_decoder else "CAUSAL_LM"

@@ -40,6 +40,7 @@ def render(results: Results) -> str:
         sections=[_View.of(section, palette) for section in tables.sections(results)],
         overview=_overview(results),
         panels=_panels(results, palette),
+        assumed=tables.assumed(results),
         notes=_notes(results),
         colour=palette.colour,
         key=palette.key,

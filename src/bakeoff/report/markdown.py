@@ -23,6 +23,8 @@ def render(results: Results) -> str:
     ]
     lines += ["", "## What to doubt", ""]
     lines += [f"- {escape(doubt.kind)}: {escape(doubt.text)}" for doubt in results.doubts] or ["- Nothing was noticed."]
+    if notes := tables.assumed(results):
+        lines += ["", "## What this study assumes", "", *(f"- {escape(note)}" for note in notes)]
     lines += ["", f"{tables.intervals_explained(results)} {tables.times_explained(results)}", ""]
     for section in found:
         lines += [f"## {escape(section.title)}", "", *_scores(section), ""]

@@ -147,6 +147,11 @@ def banner(results: Results) -> str:
     )
 
 
+def assumed(results: Results) -> list[str]:
+    """What the study says it assumes (its `notes:`)."""
+    return [str(note) for note in (results.provenance.get("notes") or {}).get("study") or []]
+
+
 def how_it_ran(results: Results) -> list[tuple[str, str]]:
     """Provenance as label and text, in the order a reader asks for it; what is unknown is left out."""
     how = results.provenance

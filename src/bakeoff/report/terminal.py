@@ -38,6 +38,7 @@ def table(results: Results) -> Group:
         parts.append(
             Text(f"{doubt.kind}: {tables.inert(doubt.text)}", style="dim" if doubt.kind == "scope" else "yellow")
         )
+    parts += [Text(f"assumed: {tables.inert(note)}", style="dim") for note in tables.assumed(results)]
     return Group(*parts)
 
 

@@ -55,6 +55,8 @@ class Plan:
             for name, task in self.tasks.items()
         }
         notes = {
+            "study": list(self.study.notes),
+            "random_weights": [name for name, backbone in self.backbones.items() if backbone.random_weights],
             "models": {name: model.path for name, model in self.study.models.items()},
             "methods": {name: _told(spec) for name, spec in self.study.methods.items()},
             "tasks": {name: self.told(name) for name in self.tasks},
@@ -75,6 +77,7 @@ class Plan:
             "device": self.device,
             "group_size": self.group_size,
             "notes": notes,
+            **({} if self.study.published is None else {"published": self.study.published}),
         }
         return json.dumps(data, indent=1) + "\n"
 

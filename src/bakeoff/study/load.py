@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from bakeoff.errors import InputError, suggest
 from bakeoff.study import registry
 from bakeoff.study.spec import MethodSpec, Model, Study, TaskSpec, Training
 
-_KEYS = ("study", "models", "tasks", "methods", "training", "seeds", "data", "plugins")
+_KEYS = ("study", "models", "tasks", "methods", "training", "seeds", "data", "plugins", "notes", "published")
 _ROW_KEYS = ("use", "training", "quantize")  # keys of a method's entry that are no hyperparameters
 _REQUIRED = ("study", "models", "tasks", "methods")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no file or path can hold
@@ -33,26 +34,29 @@ def builtin_names() -> list[str]:
     return sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.yaml"))
 
 
-def load(study: str | Path, settings: Sequence[str] = (), limit: int | None = None) -> Study:
+def load(
+    study: str | Path, settings: Sequence[str] = (), limit: int | None = None, places: str | Path | None = None
+) -> Study:
     """The study of a file or a built-in name.
 
-    `settings` are `key=value` with dotted keys and YAML values, as `--set` takes them; `limit` cuts the training and
-    the test set of every task, and so is part of what is asked. Relative paths are relative to the study file.
-    InputError names what is wrong, and nothing is written.
+    `places` is a file that says where models and data lie on this machine, as `--from` takes it; `settings` are
+    `key=value` with dotted keys and YAML values, as `--set` takes them, and go before it; `limit` cuts the training and
+    the test set of every task, and so is part of what is asked. Relative paths are relative to the file that they
+    stand in, those of settings to the working directory. InputError names what is wrong, and nothing is written.
     """
     path = _find(str(study))
     raw = _read(path)
+    _absolute(raw, path.parent)
+    offered = _placed(raw, Path(places)) if places is not None else frozenset()
     for setting in settings:
         _set(raw, setting)
-    _plain(raw, "")
     _check_keys(raw, path)
-    _absolute(raw, path.parent)
-    _with_adapter_configs(raw, path.parent)
+    _with_adapter_configs(raw)
     for i, plugin in enumerate(raw["plugins"]):
         registry.load_plugin(Path(plugin), f"plugins.{i}")
     if limit is not None:
         raw["tasks"] = [_limited(entry, limit) for entry in raw["tasks"]]
-    return _checked(raw)
+    return _checked(raw, offered)
 
 
 def dump(study: Study) -> str:
@@ -96,6 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(str(path), "is empty", "`bakeoff list studies` names examples")
     if not isinstance(data, dict):
         raise InputError(str(path), f"expected a mapping at the top, got a {type(data).__name__}")
+    _plain(data, "")
     return data
 
 
@@ -113,16 +118,41 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _set(raw: dict[str, Any], setting: str) -> None:
-    key, equals, value = setting.partition("=")
-    if not equals or not all(key.split(".")):
+    """Put a setting in its place. What follows `data.` is a hub id, dots and all."""
+    key, equals, text = setting.partition("=")
+    steps = ["data", key.removeprefix("data.")] if key.startswith("data.") else key.split(".")
+    if not equals or not all(steps):
         raise InputError(f"--set {setting}", "expected key=value", "such as training.max_steps=20")
-    *parents, last = key.split(".")
+    value = _yaml(text, f"--set {setting}")
+    _plain(value, key)
+    for step in reversed(steps):
+        value = {step: value}
+    _absolute(value, Path.cwd())
     place: Any = raw
-    for parent in parents:
-        place = place.setdefault(parent, {}) if isinstance(place, dict) else place
+    for parent in steps[:-1]:
+        place, value = place.setdefault(parent, {}) if isinstance(place, dict) else place, value[parent]
         if not isinstance(place, dict):
             raise InputError(f"--set {setting}", f"'{parent}' is no mapping", "dotted keys go through mappings only")
-    place[last] = _yaml(value, f"--set {setting}")
+    place[steps[-1]] = value[steps[-1]]
+
+
+def _placed(raw: dict[str, Any], file: Path) -> frozenset[str]:
+    """Take from a file `models: {name: {path: ...}}` what the study names, and from its `data:` every hub id.
+
+    The hub ids are returned: those that no task reads are dropped later, when the tasks are known.
+    """
+    said = _read(file)
+    for key in said:
+        if key not in ("models", "data") or not isinstance(said[key], dict):
+            raise InputError(f"{file}: {key}", "is no place of models or data", "wanted: mappings `models:` and `data:`")
+    _absolute(said, file.resolve().parent)
+    for name, spec in said.get("models", {}).items():
+        if isinstance(raw.get("models"), dict) and isinstance(raw["models"].get(name), dict) and isinstance(spec, dict):
+            raw["models"][name] = {**raw["models"][name], **spec}
+    offered = said.get("data", {})
+    if isinstance(raw.get("data") or {}, dict):
+        raw["data"] = {**(raw.get("data") or {}), **offered}
+    return frozenset(offered)
 
 
 def _plain(value: Any, where: str, above: tuple[int, ...] = ()) -> None:
@@ -155,13 +185,18 @@ def _check_keys(raw: Mapping[str, Any], path: Path) -> None:
         "seeds": list,
         "data": dict,
         "plugins": list,
+        "notes": list,
     }.items():
         if raw.get(key) is not None and not isinstance(raw[key], kind):
             raise InputError(key, f"expected a {'list' if kind is list else 'mapping'}, got {raw[key]!r}")
+    raw["plugins"], raw["data"] = raw.get("plugins") or [], raw.get("data") or {}
+    for i, plugin in enumerate(raw["plugins"]):
+        if not isinstance(plugin, str):
+            raise InputError(f"plugins.{i}", f"expected a Python file's path, got {plugin!r}")
 
 
 def _absolute(raw: dict[str, Any], base: Path) -> None:
-    """Local paths become absolute; what is no local path stays as it is (a hub id)."""
+    """Local paths become absolute; what is no local path stays as it is (a hub id), and so does what is no study."""
 
     def fix(path: Any) -> Any:
         if not isinstance(path, str):
@@ -169,25 +204,25 @@ def _absolute(raw: dict[str, Any], base: Path) -> None:
         local = (base / Path(path).expanduser()).resolve()
         return str(local) if local.exists() or path.startswith((".", "~", "/")) else path
 
-    raw["models"] = {
-        name: {**model, "path": fix(model["path"])} if isinstance(model, dict) and "path" in model else model
-        for name, model in raw["models"].items()
-    }
-    raw["plugins"] = [fix(plugin) for plugin in raw.get("plugins") or []]
-    for i, plugin in enumerate(raw["plugins"]):
-        if not isinstance(plugin, str):
-            raise InputError(f"plugins.{i}", f"expected a Python file's path, got {plugin!r}")
-    raw["data"] = {hub: fix(path) for hub, path in (raw.get("data") or {}).items()}
-    for hub, path in raw["data"].items():
-        if not isinstance(path, str) or not Path(path).exists():
-            raise InputError(f"data.{hub}", f"nothing at {path}", "paths are relative to the study file")
+    def fixed(entry: Any, key: str) -> Any:
+        return {**entry, key: fix(entry[key])} if isinstance(entry, dict) and key in entry else entry
+
+    for key, inner in (("models", "path"), ("methods", "adapter_config")):
+        if isinstance(raw.get(key), dict):
+            raw[key] = {name: fixed(entry, inner) for name, entry in raw[key].items()}
+    if isinstance(raw.get("plugins"), list):
+        raw["plugins"] = [fix(plugin) for plugin in raw["plugins"]]
+    if isinstance(raw.get("data"), dict):
+        raw["data"] = {hub: fix(path) for hub, path in raw["data"].items()}
+    if "published" in raw:
+        raw["published"] = fix(raw["published"])
 
 
-def _with_adapter_configs(raw: dict[str, Any], base: Path) -> None:
+def _with_adapter_configs(raw: dict[str, Any]) -> None:
     """`adapter_config: FILE` (or its directory) becomes what PEFT wrote in it; the method's own keys go before."""
     for name, entry in raw["methods"].items():
         if isinstance(entry, dict) and isinstance(entry.get("adapter_config"), str):
-            path = base / Path(entry["adapter_config"]).expanduser()
+            path = Path(entry["adapter_config"])
             found = _adapter_config(path / "adapter_config.json" if path.is_dir() else path, f"methods.{name}")
             own = {key: value for key, value in entry.items() if key != "adapter_config"}
             raw["methods"][name] = {**found, **own}
@@ -215,10 +250,10 @@ def _limited(entry: Any, limit: int) -> Any:
 # --- checking ---
 
 
-def _checked(raw: dict[str, Any]) -> Study:
+def _checked(raw: dict[str, Any], offered: Collection[str]) -> Study:
     models = {str(name): validated(Model, spec, f"models.{name}") for name, spec in raw["models"].items()}
     tasks = dict(_tasks(raw["tasks"]))
-    _check_data(raw["data"], tasks)
+    raw["data"] = _data(raw["data"], tasks, offered)
     shared = raw.get("training") or {}
     _check_training(shared, "training")
     methods = dict(_methods(raw["methods"], shared))
@@ -229,6 +264,8 @@ def _checked(raw: dict[str, Any]) -> Study:
         "methods": {name: method.model_dump() for name, method in methods.items()},
         "data": raw["data"],
         "plugins": raw["plugins"],
+        "notes": raw.get("notes") or [],
+        "published": None if raw.get("published") is None else _published(raw["published"]),
         "source": raw,
         **({"seeds": raw["seeds"]} if raw.get("seeds") is not None else {}),
     }
@@ -251,16 +288,41 @@ def _tasks(entries: Iterable[Any]) -> Iterator[tuple[str, TaskSpec]]:
         yield name, validated(TaskSpec, spec, f"tasks.{name}")
 
 
-def _check_data(data: Mapping[str, str], tasks: Mapping[str, TaskSpec]) -> None:
+def _data(data: Mapping[str, str], tasks: Mapping[str, TaskSpec], offered: Collection[str]) -> dict[str, str]:
+    """The places of data, less what was merely offered and no task reads; InputError for what is not there."""
     read = [hub for spec in tasks.values() for hub in registry.find("tasks", spec.use, spec.use).hub_ids]
-    for hub in data:
+    used = {hub: path for hub, path in data.items() if hub in read or hub not in offered}
+    for hub, path in used.items():
         if hub not in read:
             raise InputError(f"data.{hub}", "no task of this study reads it", suggest(hub, read))
+        if not isinstance(path, str) or not Path(path).exists():
+            mend = "a path is relative to the file that it stands in, in --set to the working directory"
+            raise InputError(f"data.{hub}", f"nothing at {path}", mend)
+    return used
+
+
+def _published(name: Any) -> str:
+    """The text of a table of published values: one that comes with the package, or a CSV file."""
+    room = Path(str(files("bakeoff"))) / "analysis" / "published"
+    known = {path.stem: path for path in room.glob("*.csv")}
+    path = known.get(str(name)) or Path(str(name))
+    if not path.is_file():
+        raise InputError("published", f"no table and no file of that name: {name}", suggest(str(name), known))
+    try:
+        text = path.read_text(encoding="utf-8")
+        head = csv.DictReader(io.StringIO(text)).fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError("published", f"{path} cannot be read ({error})") from None
+    absent = [column for column in ("task", "benchmark", "method", "metric", "value") if column not in head]
+    if absent:
+        raise InputError("published", f"{path} has no column '{absent[0]}'")
+    return text
 
 
 def _check_training(values: Mapping[str, Any], where: str) -> None:
     """InputError at the place where they stand for training values, swept or not, that cannot be used."""
-    for _, point in _swept(values, where):
+    alone = {k: {n: x for n, x in v.items() if n != "with"} if isinstance(v, dict) else v for k, v in values.items()}
+    for _, point in _swept(alone, where):
         validated(Training, point, where)
 
 
@@ -361,18 +423,43 @@ def _part_rates(rates: Any, parts: Sequence[str], where: str) -> list[tuple[str,
 
 
 def _swept(values: Mapping[Any, Any], where: str) -> Iterator[tuple[str, dict[Any, Any]]]:
-    """Every combination of the swept values, `{sweep: [...]}`, and its name, such as `r=4,lora_alpha=8`."""
+    """Every combination of the swept values, `{sweep: [...]}`, and its name, such as `r=4,lora_alpha=8`.
+
+    `{sweep: [...], with: r}` is no axis of its own: it takes its first value where `r` does, and so on.
+    """
     axes: dict[Any, list[Any]] = {}
+    tied: dict[Any, tuple[Any, list[Any]]] = {}
     for key, value in values.items():
         if isinstance(value, dict) and (not isinstance(key, str) or "sweep" in value):
-            name = key if isinstance(key, str) else ".".join(key)
-            if set(value) != {"sweep"} or not isinstance(value["sweep"], list) or not value["sweep"]:
-                raise InputError(f"{where}.{name}", f"expected a value or {{sweep: [...]}}, got {value!r}")
-            axes[key] = value["sweep"]
-    for point in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, point, strict=True))
-        suffix = ",".join(f"{key if isinstance(key, str) else key[1]}={value}" for key, value in chosen.items())
-        yield suffix, {**values, **chosen}
+            place = f"{where}.{key if isinstance(key, str) else '.'.join(key)}"
+            if not {"sweep"} <= set(value) <= {"sweep", "with"} or not (value["sweep"] and type(value["sweep"]) is list):
+                raise InputError(place, f"expected a value or {{sweep: [...]}}, got {value!r}")
+            if "with" in value:
+                tied[key] = (_leader(values, value, place), value["sweep"])
+            else:
+                axes[key] = value["sweep"]
+    for point in itertools.product(*(range(len(axis)) for axis in axes.values())):
+        at = dict(zip(axes, point, strict=True))
+        chosen = {key: axes[key][i] for key, i in at.items()}
+        suffix = ",".join(f"{_last(key)}={value}" for key, value in chosen.items())
+        yield suffix, {**values, **chosen, **{key: own[at[leader]] for key, (leader, own) in tied.items()}}
+
+
+def _leader(values: Mapping[Any, Any], follower: Mapping[str, Any], place: str) -> Any:
+    """The key that a tied sweep goes along with; InputError where it is not swept, or over another number of values."""
+    swept = {_last(key): key for key, v in values.items() if isinstance(v, dict) and "sweep" in v and "with" not in v}
+    leader = swept.get(follower["with"]) if isinstance(follower["with"], str) else None
+    if leader is None:
+        raise InputError(f"{place}.with", f"{follower['with']!r} is not swept here", suggest(str(follower["with"]), swept))
+    mine, its = len(follower["sweep"]), len(values[leader]["sweep"])
+    if mine != its:
+        raise InputError(f"{place}.sweep", f"{mine} values go along with {its} of {follower['with']}", "give one for each")
+    return leader
+
+
+def _last(key: Any) -> str:
+    """A hyperparameter's own name: `learning_rate` of `("training", "learning_rate")`."""
+    return key if isinstance(key, str) else key[1]
 
 
 def _unnamed(config: dict[str, Any]) -> dict[str, Any]:

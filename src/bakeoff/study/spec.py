@@ -111,7 +111,8 @@ class MethodSpec(Frozen):
 class Study(Frozen):
     """A whole comparison: every model x task x method x seed, sweeps and defaults resolved.
 
-    `source` is what the study file said, settings, limits and absolute paths included.
+    `notes` say for people what the study assumes, `published` is the text of a table (CSV) to set the results beside;
+    neither is part of any key. `source` is what the study file said, settings, limits and absolute paths included.
     """
 
     study: str
@@ -121,6 +122,8 @@ class Study(Frozen):
     seeds: tuple[Seed, ...] = Field(min_length=1, default=(0,))
     data: dict[str, str] = {}
     plugins: tuple[str, ...] = ()
+    notes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    published: str | None = None
     source: dict[str, Any] = {}
 
     @field_validator("study")
