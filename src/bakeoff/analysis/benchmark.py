@@ -293,5 +293,10 @@ def is_fraction(metric: str) -> bool:
     return not any(word in metric.lower() for word in ("bleu", "loss", "nll", "perplexity", "ppl"))
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether smaller values are better ones: losses and perplexities."""
+    return any(word in metric.lower() for word in ("loss", "nll", "perplexity", "ppl"))
+
+
 def _finite(x: float) -> float | None:
     return float(x) if math.isfinite(x) else None

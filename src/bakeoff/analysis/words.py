@@ -75,6 +75,13 @@ def base(method: str) -> str:
     return method.split("[", 1)[0]
 
 
+def swept(method: str) -> dict[str, str]:
+    """What a method's name says of its sweep: `r: 4` of `lora[r=4]`."""
+    _, _, inside = method.partition("[")
+    pairs = (pair.partition("=") for pair in inside.rstrip("]").split(","))
+    return {name: value for name, equals, value in pairs if equals}
+
+
 def seeds(ks: Iterable[int]) -> str:
     """How many runs: `k = 3 seeds each`, or the range where it differs."""
     known = sorted(set(ks))

@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from bakeoff.analysis import words
+from bakeoff.analysis.grid import Grid
 from bakeoff.analysis.result import Cell, Comparison, Results
 from bakeoff.report import svg, tables
 from bakeoff.report.tables import Section
@@ -78,6 +79,7 @@ class _View:
     pairs_axis: Markup
     pairs: list[tuple[Comparison, Markup]]
     items: list[tuple[str, list[tuple[str, int | None, Any]]]]  # item id, then method, seed, sample
+    grids: list[_Map]
 
     @classmethod
     def of(cls, section: Section, palette: _Palette) -> _View:
@@ -100,6 +102,31 @@ class _View:
             pairs=strips(section.comparisons, whole),
             pairs_axis=svg.axis(whole, section.percent, sign=True),
             items=_items(section),
+            grids=[_Map.of(section, grid) for grid in tables.swept(section)],
+        )
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A swept method's grid with its figures drawn; `legend` tells the lines of `trend` apart."""
+
+    grid: Grid
+    heat: Markup
+    ramp: Markup
+    trend: Markup
+    legend: list[tuple[Markup, str]]
+    told: str
+
+    @classmethod
+    def of(cls, section: Section, grid: Grid) -> _Map:
+        shades = [f"m{i % svg.COLOURS + 1} d{i % svg.DASHES}" for i in range(len(grid.rows))]
+        return cls(
+            grid=grid,
+            heat=svg.heat(grid, tables.outlined(section, grid)),
+            ramp=svg.ramp(grid),
+            trend=svg.trend(grid, shades),
+            legend=[(svg.key(shade), f"{row:g}") for row, shade in zip(grid.rows, shades, strict=True)],
+            told=tables.swept_explained(section, grid),
         )
 
 

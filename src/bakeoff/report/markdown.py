@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from bakeoff.analysis import words
+from bakeoff.analysis.grid import Grid
 from bakeoff.analysis.result import Cell, Comparison, Results
 from bakeoff.report import tables
 from bakeoff.report.tables import Section
@@ -30,6 +31,8 @@ def render(results: Results) -> str:
         lines += [f"## {escape(section.title)}", "", *_scores(section), ""]
         for metric, cells in section.others.items():
             lines += [f"Also {escape(metric)}:", "", *_others(cells), ""]
+        for grid in tables.swept(section):
+            lines += [*_swept(section, grid), ""]
         if section.comparisons:
             lines += [*_differences(section), ""]
     lines += ["## Cost", "", tables.cost_explained(results), "", *_costs(results), ""]
@@ -93,6 +96,23 @@ def _others(cells: Sequence[Cell]) -> list[str]:
         for cell in cells
     ]
     return _grid(["method", "mean", "95 % interval"], rows, "lrr")
+
+
+def _swept(section: Section, grid: Grid) -> list[str]:
+    """A swept method's means as rows and columns, in bold what an html report gives a border."""
+    marked = tables.outlined(section, grid)
+
+    def shown(row: float, column: float) -> str:
+        cell = grid.cells.get((row, column))
+        if cell is None or cell.mean is None:
+            return cell.status if cell else ""
+        text = words.number(cell.mean, cell.percent)
+        return f"**{text}**" if cell.method in marked else text
+
+    unit = ", %" if grid.percent else ", lower is better" if grid.lower else ""
+    head = [escape(f"{grid.down} \\ {grid.across}"), *(f"{column:g}" for column in grid.columns)]
+    rows = [[f"{row:g}", *(shown(row, column) for column in grid.columns)] for row in grid.rows]
+    return [f"Swept: {escape(grid.family)}, {escape(grid.metric)}{unit}", "", *_grid(head, rows, "r" * len(head))]
 
 
 def _differences(section: Section) -> list[str]:

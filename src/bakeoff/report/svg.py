@@ -7,16 +7,20 @@ Every function returns `Markup` made of numbers and fixed class names; the text 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
 from bakeoff.analysis import words
+from bakeoff.analysis.grid import Grid
 from bakeoff.analysis.result import Cell, Comparison, Curve
 
 COLOURS, DASHES = 8, 6
 _MARGIN = 4.0  # percent of the width left free on either side
+_GUTTER = 15.0  # percent of a grid's width that its row labels take
+_DEEPEST = 0.7  # opacity of the strongest colour: text on it is still read
 
 
 class Scale(NamedTuple):
@@ -161,7 +165,104 @@ def curves(lines: Sequence[tuple[Curve, str]], height: int = 220) -> Markup:
     )  # fmt: skip
 
 
+def heat(grid: Grid, outlined: Collection[str]) -> Markup:
+    """A swept method as a map: the value in each cell, the better the stronger its colour.
+
+    Cells of the methods `outlined` have a border; what else is known of a cell is its tooltip.
+    """
+    tall, wide = 36, (100 - _GUTTER) / len(grid.columns)
+    parts = [_text(_middle(grid, j), 14, f"{value:g}") for j, value in enumerate(grid.columns)]
+    for i, row in enumerate(grid.rows):
+        y = 22 + i * tall
+        parts.append(_text(_GUTTER - 1.5, y + tall / 2 + 4, f"{row:g}", "end"))
+        for j, column in enumerate(grid.columns):
+            cell = grid.cells.get((row, column))
+            if cell is not None:
+                parts.append(_tile(grid, cell, _GUTTER + j * wide, y, wide, tall, cell.method in outlined))
+    told = f"{grid.metric} of {grid.family} by {grid.down} (down) and {grid.across} (across)"
+    return _strip("heat", 22 + len(grid.rows) * tall, told, parts)
+
+
+def ramp(grid: Grid) -> Markup:
+    """The colours of a heat map from the faintest to the strongest, with the values that they stand for."""
+    best = grid.best.mean if grid.best and grid.best.mean is not None else math.nan
+    worst = best + grid.span if grid.lower else best - grid.span
+    tiles = [
+        Markup('<rect class="tile" x="{}%" y="0" width="2.6%" height="12" fill-opacity="{}"/>').format(
+            _n(_GUTTER + 12 + 2.5 * i), _n(_DEEPEST * (0.05 + 0.95 * i / 11))
+        )
+        for i in range(12)
+    ]
+    ends = [
+        _text(_GUTTER + 11, 10, words.number(worst, grid.percent), "end"),
+        _text(_GUTTER + 43, 10, words.number(best, grid.percent) + (", lower is better" if grid.lower else ""), "start"),
+    ]
+    return _strip("ramp", 14, "", [*tiles, *ends])
+
+
+def trend(grid: Grid, shades: Sequence[str], height: int = 170) -> Markup:
+    """The same cells as lines across, one for each row (in `shades`), with their 95 % intervals."""
+    y = scale([x for c in grid.cells.values() for x in (c.mean, c.ci_low, c.ci_high)], most=4)
+    places = _places(y, 100 if grid.percent else 1)
+
+    def down(value: float) -> float:
+        return 6 + (height - 12) * (1 - (value - y.low) / (y.high - y.low))
+
+    parts: list[Markup] = []
+    for tick in y.ticks:
+        line = Markup('<line class="tick" x1="{}%" x2="100%" y1="{y}" y2="{y}"/>')
+        parts += [line.format(_n(_GUTTER), y=_n(down(tick)))]
+        parts += [_text(_GUTTER - 1.5, down(tick) + 4, words.number(tick, grid.percent, places), "end")]
+    for i, (row, shade) in enumerate(zip(grid.rows, shades, strict=True)):
+        aside = (i - (len(grid.rows) - 1) / 2) * 1.1  # so that intervals of neighbours can be told apart
+        points = [
+            (_middle(grid, j) + aside, cell)
+            for j, column in enumerate(grid.columns)
+            if (cell := grid.cells.get((row, column))) is not None and cell.mean is not None
+        ]
+        parts.append(Markup('<g class="{}">{}</g>').format(shade, Markup("").join(_line_of(points, down, shade))))
+    told = f"{grid.metric} of {grid.family} by {grid.across}, a line for each {grid.down}"
+    return _strip("trend", height, told, parts)
+
+
 # --- inside ---
+
+
+def _tile(grid: Grid, cell: Cell, x: float, y: float, wide: float, tall: float, outlined: bool) -> Markup:
+    strength = grid.strength(cell)
+    shown = cell.status if strength is None else words.number(cell.mean, cell.percent)
+    told = f"{cell.method}: {cell.status}"
+    if strength is not None:
+        told = f"{cell.method}: {words.score(cell.mean, cell.percent)}, 95 % interval "
+        told += f"{words.interval(cell.ci_low, cell.ci_high, cell.percent)}, {words.count(len(cell.per_seed), 'run')}"
+    return Markup(
+        '<g><title>{}</title><rect class="tile" x="{x}%" y="{y}" width="{w}%" height="{h}" fill-opacity="{o}"/>{frame}'
+        '<text class="value" x="{middle}%" y="{base}" text-anchor="middle">{}</text></g>'
+    ).format(
+        told, shown, x=_n(x + 0.25), y=_n(y + 1), w=_n(wide - 0.5), h=_n(tall - 2), o=_n(_DEEPEST * (strength or 0)),
+        middle=_n(x + wide / 2), base=_n(y + tall / 2 + 4.5),
+        frame=Markup('<rect class="frame" x="{}%" y="{}" width="{}%" height="{}"/>').format(
+            _n(x + 0.6), _n(y + 3), _n(wide - 1.2), _n(tall - 6)) if outlined else "",
+    )  # fmt: skip
+
+
+def _line_of(points: Sequence[tuple[float, Cell]], down: Callable[[float], float], shade: str) -> list[Markup]:
+    """A row's segments, intervals and discs."""
+    drawn: list[Markup] = []
+    for (x, cell), (next_x, after) in pairwise(points):
+        ends = (_n(x), _n(next_x), _n(down(cell.mean or 0)), _n(down(after.mean or 0)))
+        drawn.append(Markup('<line class="curve {}" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(shade, *ends))
+    for x, cell in points:
+        if cell.ci_low is not None and cell.ci_high is not None:
+            upright = Markup('<line class="ci thin" x1="{x}%" x2="{x}%" y1="{}" y2="{}"/>')
+            drawn.append(upright.format(_n(down(cell.ci_low)), _n(down(cell.ci_high)), x=_n(x)))
+        drawn.append(_dot(x, down(cell.mean or 0), 3.6, "mean"))
+    return drawn
+
+
+def _middle(grid: Grid, column: int) -> float:
+    """Where a column's middle lies, in percent of the width."""
+    return _GUTTER + (column + 0.5) * (100 - _GUTTER) / len(grid.columns)
 
 
 def _strip(classes: str, height: int, told: str, parts: Iterable[Markup]) -> Markup:
@@ -187,8 +288,8 @@ def _dot(x: float, y: float, radius: float, classes: str) -> Markup:
     return Markup('<circle class="{}" cx="{}%" cy="{}" r="{}"/>').format(classes, _n(x), _n(y), _n(radius))
 
 
-def _text(x: float, y: float, text: str) -> Markup:
-    return Markup('<text x="{}%" y="{}" text-anchor="middle">{}</text>').format(_n(x), _n(y), escape(text))
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> Markup:
+    return Markup('<text x="{}%" y="{}" text-anchor="{}">{}</text>').format(_n(x), _n(y), anchor, escape(text))
 
 
 def _places(on: Scale, times: float = 1.0) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bakeoff.analysis import words
+from bakeoff.analysis.grid import Grid, grids
 from bakeoff.analysis.result import Cell, Comparison, Results, Shown, Verdict
 from bakeoff.store.record import Solo
 
@@ -57,6 +58,31 @@ def sections(results: Results) -> list[Section]:
             )
         )
     return found
+
+
+def swept(section: Section) -> list[Grid]:
+    """The grids of a benchmark: by its headline metric, and by those on a scale of their own (loss, BLEU)."""
+    others = [cells for cells in section.others.values() if not all(cell.percent for cell in cells)]
+    return [grid for cells in (section.cells, *others) for grid in grids(cells)]
+
+
+def swept_explained(section: Section, grid: Grid) -> str:
+    """What a grid's colours and borders are."""
+    typical = "they span at least a typical interval, so that what may be noise looks even"
+    order = "lower is better, and the stronger the colour, the lower" if grid.lower else "the stronger, the better"
+    if grid.metric != section.verdict.metric:
+        return f"Colours: {order}; {typical}. No border: only {section.verdict.metric} is compared."
+    if not section.verdict.winner_set:
+        return f"Colours: {order}; {typical}. No border: nothing could be ranked."
+    return (
+        f"Colours: {order}; {typical}. Border: the best, and what is not separable from it (all methods of the "
+        f"benchmark, Holm family of {section.verdict.family})."
+    )
+
+
+def outlined(section: Section, grid: Grid) -> tuple[str, ...]:
+    """The methods that a grid marks: best, or not separable from the best, by the metric that is compared."""
+    return section.verdict.winner_set if grid.metric == section.verdict.metric else ()
 
 
 def mark(section: Section, cell: Cell) -> str:

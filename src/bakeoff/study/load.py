@@ -293,11 +293,11 @@ def _data(data: Mapping[str, str], tasks: Mapping[str, TaskSpec], offered: Colle
     read = [hub for spec in tasks.values() for hub in registry.find("tasks", spec.use, spec.use).hub_ids]
     used = {hub: path for hub, path in data.items() if hub in read or hub not in offered}
     for hub, path in used.items():
-        if hub not in read:
-            raise InputError(f"data.{hub}", "no task of this study reads it", suggest(hub, read))
         if not isinstance(path, str) or not Path(path).exists():
             mend = "a path is relative to the file that it stands in, in --set to the working directory"
             raise InputError(f"data.{hub}", f"nothing at {path}", mend)
+        if hub not in read:
+            raise InputError(f"data.{hub}", "no task of this study reads it", suggest(hub, read))
     return used
 
 

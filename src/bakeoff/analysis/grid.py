@@ -1,0 +1,88 @@
+"""Grid: a method swept over two numeric hyperparameters, by one metric, as rows and columns of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bakeoff.analysis import words
+from bakeoff.analysis.benchmark import lower_is_better
+from bakeoff.analysis.result import Cell
+
+STRONGEST, FAINTEST = 1.0, 0.05
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells by (down, across): the longer axis lies across, so that it can be a curve's too. Values ascend."""
+
+    family: str
+    metric: str
+    down: str
+    across: str
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
+    cells: dict[tuple[float, float], Cell]
+
+    @property
+    def lower(self) -> bool:
+        """Whether smaller values are better."""
+        return lower_is_better(self.metric)
+
+    @property
+    def percent(self) -> bool:
+        """Whether values are fractions, shown in percent."""
+        return all(cell.percent for cell in self.cells.values())
+
+    @property
+    def span(self) -> float:
+        """How far apart the values are, and at least as far as a typical interval is wide: noise looks even."""
+        known = [cell for cell in self.cells.values() if cell.mean is not None]
+        widths = [c.ci_high - c.ci_low for c in known if c.ci_low is not None and c.ci_high is not None]
+        means = [cell.mean for cell in known if cell.mean is not None]
+        return max(max(means) - min(means), float(np.median(widths)) if widths else 0.0) if means else 0.0
+
+    @property
+    def best(self) -> Cell | None:
+        """The cell with the best mean; no winner: nothing is tested here."""
+        known = [cell for cell in self.cells.values() if cell.mean is not None]
+        return min(known, key=lambda cell: (cell.mean or 0) * (1 if self.lower else -1), default=None)
+
+    def strength(self, cell: Cell) -> float | None:
+        """How strongly a cell is coloured: 1 for the best, falling linearly over `span`; None without a result."""
+        if cell.mean is None or self.best is None or self.best.mean is None:
+            return None
+        lost = abs(self.best.mean - cell.mean) / self.span if self.span else 0.0
+        return STRONGEST - (STRONGEST - FAINTEST) * min(lost, 1.0)
+
+
+def grids(cells: Sequence[Cell]) -> list[Grid]:
+    """A grid of every method among one metric's cells whose name sweeps two numbers and nothing else."""
+    families = dict.fromkeys(words.base(cell.method) for cell in cells)
+    found = [_grid(name, [cell for cell in cells if words.base(cell.method) == name]) for name in families]
+    return [grid for grid in found if grid]
+
+
+def _grid(family: str, cells: Sequence[Cell]) -> Grid | None:
+    swept = [words.swept(cell.method) for cell in cells]
+    varied = [name for name in swept[0] if len({one.get(name) for one in swept}) > 1]
+    if len(varied) != 2 or any(set(one) != set(swept[0]) for one in swept):
+        return None
+    try:
+        points = [(float(one[varied[0]]), float(one[varied[1]])) for one in swept]
+    except ValueError:
+        return None
+    values = [tuple(sorted({point[i] for point in points})) for i in (0, 1)]
+    long = 0 if len(values[0]) >= len(values[1]) else 1
+    placed = {(point[1 - long], point[long]): cell for point, cell in zip(points, cells, strict=True)}
+    return Grid(
+        family=family,
+        metric=cells[0].metric,
+        down=varied[1 - long],
+        across=varied[long],
+        rows=values[1 - long],
+        columns=values[long],
+        cells=placed,
+    )
