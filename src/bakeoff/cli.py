@@ -20,6 +20,7 @@ from bakeoff.errors import BakeoffError, InputError, suggest
 if TYPE_CHECKING:
     from bakeoff.run.plan import Plan
     from bakeoff.run.run import Outcome
+    from bakeoff.store.store import Store
     from bakeoff.study.spec import Study
     from bakeoff.use.ledger import Entry
 
@@ -156,19 +157,25 @@ def status(directory: Directory) -> None:
 
 @app.command()
 def report(
-    directory: Directory,
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories that `bakeoff run` wrote.")],
     format_: Annotated[str, typer.Option("--format", help="Which files, of html, md, json, csv.")] = "html,md,json,csv",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="OUT", help="Where a summary of several studies is written.")
+    ] = None,
 ) -> None:
     """Write a study's report anew, and show its table.
 
-    From what is stored; needs no torch.
+    Of several studies a summary: what is best where. From what is stored; needs no torch.
     """
     from bakeoff.report import write
     from bakeoff.store.store import Store
 
-    store = Store.open(directory)
-    paths = write(store, tuple(format_.split(",")))
-    _table(store.directory)
+    stores, formats = [Store.open(directory) for directory in directories], tuple(format_.split(","))
+    if len(stores) > 1 or out:
+        _summary(stores, formats, out)
+        return
+    paths = write(stores[0], formats)
+    _table(stores[0].directory)
     for path in paths:
         console.print(f"wrote {path}", highlight=False)
 
@@ -402,6 +409,19 @@ def _run(
         console.print(f"Finished trials are kept ({done}); run the same command again to go on.", soft_wrap=True)
         raise
     _close(study, outcome)
+
+
+def _summary(stores: Sequence[Store], formats: Sequence[str], out: Path | None) -> None:
+    """Several studies in one table; files only where `out` says so."""
+    from bakeoff.analysis.summary import summarise
+    from bakeoff.analysis.table import results
+    from bakeoff.report import summary
+
+    found = summarise([results(store) for store in stores])
+    paths = summary.write(found, out, formats) if out else []
+    console.print(summary.terminal(found))
+    for path in paths:
+        console.print(f"wrote {path}", highlight=False)
 
 
 def _spare(name: str, study: Study, kept: Path) -> None:

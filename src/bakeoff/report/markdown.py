@@ -31,8 +31,8 @@ def render(results: Results) -> str:
         lines += [f"## {escape(section.title)}", "", *_scores(section), ""]
         for metric, cells in section.others.items():
             lines += [f"Also {escape(metric)}:", "", *_others(cells), ""]
-        for grid in tables.swept(section):
-            lines += [*_swept(section, grid), ""]
+        for swept in tables.swept(section):
+            lines += [*_swept(section, swept), ""]
         if section.comparisons:
             lines += [*_differences(section), ""]
     lines += ["## Cost", "", tables.cost_explained(results), "", *_costs(results), ""]
@@ -63,7 +63,7 @@ def _scores(section: Section) -> list[str]:
         "adapter",
         "status",
     ]
-    return _grid([escape(name) for name in head], [_score_row(section, cell) for cell in section.cells], "lrrrrrrrrrrl")
+    return grid([escape(name) for name in head], [_score_row(section, cell) for cell in section.cells], "lrrrrrrrrrrl")
 
 
 def _score_row(section: Section, cell: Cell) -> list[str]:
@@ -95,24 +95,24 @@ def _others(cells: Sequence[Cell]) -> list[str]:
         ]
         for cell in cells
     ]
-    return _grid(["method", "mean", "95 % interval"], rows, "lrr")
+    return grid(["method", "mean", "95 % interval"], rows, "lrr")
 
 
-def _swept(section: Section, grid: Grid) -> list[str]:
+def _swept(section: Section, swept: Grid) -> list[str]:
     """A swept method's means as rows and columns, in bold what an html report gives a border."""
-    marked = tables.outlined(section, grid)
+    marked = tables.outlined(section, swept)
 
     def shown(row: float, column: float) -> str:
-        cell = grid.cells.get((row, column))
+        cell = swept.cells.get((row, column))
         if cell is None or cell.mean is None:
             return cell.status if cell else ""
         text = words.number(cell.mean, cell.percent)
         return f"**{text}**" if cell.method in marked else text
 
-    unit = ", %" if grid.percent else ", lower is better" if grid.lower else ""
-    head = [escape(f"{grid.down} \\ {grid.across}"), *(f"{column:g}" for column in grid.columns)]
-    rows = [[f"{row:g}", *(shown(row, column) for column in grid.columns)] for row in grid.rows]
-    return [f"Swept: {escape(grid.family)}, {escape(grid.metric)}{unit}", "", *_grid(head, rows, "r" * len(head))]
+    unit = ", %" if swept.percent else ", lower is better" if swept.lower else ""
+    head = [escape(f"{swept.down} \\ {swept.across}"), *(f"{column:g}" for column in swept.columns)]
+    rows = [[f"{row:g}", *(shown(row, column) for column in swept.columns)] for row in swept.rows]
+    return [f"Swept: {escape(swept.family)}, {escape(swept.metric)}{unit}", "", *grid(head, rows, "r" * len(head))]
 
 
 def _differences(section: Section) -> list[str]:
@@ -127,7 +127,7 @@ def _differences(section: Section) -> list[str]:
         "test",
         "verdict",
     ]
-    return _grid(head, [_difference_row(pair) for pair in section.comparisons], "llrrrrll")
+    return grid(head, [_difference_row(pair) for pair in section.comparisons], "llrrrrll")
 
 
 def _difference_row(pair: Comparison) -> list[str]:
@@ -147,7 +147,7 @@ def _costs(results: Results) -> list[str]:
     cells = [cell for group in tables.costs(results) for cell in group]
     heads = list(tables.cost(results.cells[0]))
     rows = [[escape(c.model), escape(c.task), escape(c.method), *map(escape, tables.cost(c).values())] for c in cells]
-    return _grid(["model", "task", "method", *map(escape, heads)], rows, "lll" + "r" * len(heads))
+    return grid(["model", "task", "method", *map(escape, heads)], rows, "lll" + "r" * len(heads))
 
 
 def _provenance(results: Results) -> list[str]:
@@ -163,9 +163,10 @@ def _provenance(results: Results) -> list[str]:
         ]
         for run in results.trials
     ]
-    return [*lines, "", *_grid(["model", "task", "method", "seed", "status", "key"], rows, "lllrll")]
+    return [*lines, "", *grid(["model", "task", "method", "seed", "status", "key"], rows, "lllrll")]
 
 
-def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> list[str]:
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> list[str]:
+    """A table's lines; `sides` has an l or an r for each column."""
     rule = ["---:" if side == "r" else "---" for side in sides]
     return ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]

@@ -1,0 +1,129 @@
+"""Several studies on one page: a line for each benchmark, with what may be called best there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bakeoff.analysis import words
+from bakeoff.analysis.summary import Line, Summary
+from bakeoff.errors import BakeoffError, InputError, suggest
+from bakeoff.report import tables
+from bakeoff.report.html import HERE, POLICY
+from bakeoff.report.markdown import escape, grid
+
+HEADS = ("study", "trained on", "tested on", "best", "metric", "95 % interval", "untrained", "n", "k")
+EXPLAINED = (
+    "Best: a winner stands alone, separated from every other ranked method with three seeds or more. Where several "
+    "are named, none of them is separable from the first, whose value is shown. k: runs of each trained method. "
+    "Benchmarks are not corrected for each other, and different studies are not compared with each other."
+)
+
+
+def write(found: Summary, out: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the summary into a directory in each format; the paths written."""
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError("--format", f"{name!r} is no report format", suggest(name, FORMATS))
+    paths = [out / f"summary.{name}" for name in formats]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            path.write_text(FORMATS[path.suffix[1:]](found), encoding="utf-8")
+    except OSError as error:
+        raise BakeoffError(f"{out}: cannot be written ({error.strerror})") from None
+    return paths
+
+
+def terminal(found: Summary) -> Group:
+    """The table and each benchmark's verdict for a terminal."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in HEADS:
+        shown.add_column(head, justify="right" if head in ("metric", "n", "k", "untrained") else "left", overflow="fold")
+    for line in found.lines:
+        won = "bold green" if line.winner else ""
+        cells = [tables.inert(text) for text in row(line)]
+        shown.add_row(*(Text(text, style=won if i == HEADS.index("best") else "") for i, text in enumerate(cells)))
+    parts: list[RenderableType] = [Padding(shown, (0, 0, 1, 0))]
+    parts += [Text(f"{line.study}: {tables.inert(line.headline)}") for line in found.lines]
+    return Group(*parts, Text(EXPLAINED, style="dim"))
+
+
+def row(line: Line) -> tuple[str, ...]:
+    """A line's texts in the order of `HEADS`."""
+    least, most = line.seeds
+    return (
+        f"{line.study} ({line.model})",
+        line.trained_on,
+        words.place("", line.benchmark, line.benchmark, line.split),
+        best(line),
+        f"{line.metric} {words.score(line.mean, line.percent)}" if line.best else line.metric,
+        words.interval(line.ci_low, line.ci_high, line.percent) if line.best else "",
+        words.score(line.untrained_mean, line.percent) if line.untrained else "",
+        f"{line.n_items:,}",
+        str(least) if least == most else f"{least} to {most}",
+    )
+
+
+def best(line: Line) -> str:
+    """The winner, the methods not separable from the best, or that there is no ranking."""
+    if line.winner:
+        return line.winner
+    if not line.winner_set:
+        return "no ranking"
+    alone = "no other separable, but too few runs" if len(line.winner_set) == 1 else "not separable"
+    return f"{words.listed(line.winner_set)} ({alone})"
+
+
+def as_html(found: Summary) -> str:
+    """One self-contained page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["inert"] = lambda text: tables.inert(str(text))
+    css = Markup((HERE / "page.css").read_text(encoding="utf-8"))
+    return environment.get_template("summary.html.j2").render(
+        lines=[(line, row(line)) for line in found.lines], heads=HEADS, explained=EXPLAINED, css=css, policy=POLICY
+    )
+
+
+def as_markdown(found: Summary) -> str:
+    """The table, then the verdicts."""
+    rows = [[escape(text) for text in row(line)] for line in found.lines]
+    verdicts = [f"- {escape(line.study)}: {escape(line.headline)}" for line in found.lines]
+    return "\n".join(["# Summary", "", *grid(HEADS, rows, "llllrlrrr"), "", *verdicts, "", EXPLAINED, ""])
+
+
+def as_json(found: Summary) -> str:
+    """`summary.json`: schema 1, full precision."""
+    return json.dumps(found.published(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(found: Summary) -> str:
+    """A row for each line; lists are joined by spaces, what is unknown is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(Line.model_fields)
+    for line in found.lines:
+        values = [getattr(line, name) for name in Line.model_fields]
+        writer.writerow(" ".join(map(str, v)) if isinstance(v, tuple) else "" if v is None else v for v in values)
+    return out.getvalue()
+
+
+FORMATS: dict[str, Callable[[Summary], str]] = {
+    "html": as_html,
+    "md": as_markdown,
+    "json": as_json,
+    "csv": as_csv,
+}
