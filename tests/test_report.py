@@ -6,19 +6,24 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis import words
+from bakeoff.analysis.grid import grids
+from bakeoff.analysis.summary import summarise
 from bakeoff.analysis.table import results
 from bakeoff.errors import InputError
-from bakeoff.report import svg, tables, terminal, write
+from bakeoff.report import summary, svg, tables, terminal, write
 from bakeoff.report.markdown import escape
 from bakeoff.store.record import Solo
+from bakeoff.store.store import Store
 
 RATE = {"base": 0.55, "lora": 0.92, "prefix": 0.84, "prompt": 0.7}
 HOSTILE = (
@@ -324,3 +329,107 @@ def test_settings_leave_out_what_is_off() -> None:
     config = {"peft_type": "LORA", "r": 8, "lora_dropout": 0.0, "use_dora": True, "megatron_config": None}
     off = {"use_rslora": False, "layers_to_transform": [], "rank_pattern": {}, "bias": ""}
     assert words.settings({**config, **off}) == "peft_type LORA, r 8, lora_dropout 0, use_dora true"
+
+
+GRID = [f"lora[r={r},learning_rate={rate}]" for r in (4, 8, 64) for rate in (0.0001, 0.001)]
+
+
+def grid_store(directory: Path, **how: Any) -> Store:
+    rates = {"base": 0.3, **{name: 0.35 + 0.1 * i for i, name in enumerate(GRID)}}
+    return make_store(directory, bernoulli(rates, 200, 0.05), ("base", *GRID), **how)
+
+
+def test_a_method_swept_over_two_numbers_is_a_grid(tmp_path: Path) -> None:
+    (found,) = grids(results(grid_store(tmp_path)).cells)
+    assert (found.family, found.across, found.down) == ("lora", "r", "learning_rate")
+    assert (found.columns, found.rows) == ((4, 8, 64), (0.0001, 0.001))
+    for (rate, r), cell in found.cells.items():
+        assert cell.method == f"lora[r={r:g},learning_rate={rate:g}]"
+    strengths = [found.strength(cell) for cell in sorted(found.cells.values(), key=lambda cell: cell.mean or 0)]
+    assert strengths == sorted(strengths) and strengths[-1] == 1.0  # pyright: ignore[reportArgumentType]
+    assert found.best is not None and found.best.mean == max(cell.mean or 0 for cell in found.cells.values())
+
+
+def test_noise_is_coloured_evenly_and_a_loss_by_its_lowest(tmp_path: Path) -> None:
+    """Equal methods differ by less than their intervals are wide: no cell is faint."""
+    store = make_store(tmp_path, bernoulli({name: 0.5 for name in GRID}, 60, 0.3), GRID)
+    (found,) = grids(results(store).cells)
+    assert min(found.strength(cell) or 0 for cell in found.cells.values()) > 0.3
+    lost = replace(found, metric="loss")
+    assert lost.lower and lost.best is not None
+    assert lost.best.mean == min(cell.mean or 0 for cell in found.cells.values())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["lora[r=4]", "lora[r=8]"],
+        ["lora", "lora[r=4,lora_alpha=8]"],
+        ["lora[r=4,bias=none]", "lora[r=8,bias=all]"],
+        ["lora[r=4,lora_alpha=8,lora_dropout=0.1]", "lora[r=8,lora_alpha=16,lora_dropout=0.2]"],
+    ],
+)
+def test_what_is_not_swept_over_two_numbers_is_no_grid(tmp_path: Path, names: list[str]) -> None:
+    assert grids(results(make_store(tmp_path, bernoulli({n: 0.5 for n in names}, 30), names)).cells) == []
+
+
+def test_the_heat_map_shows_every_cell_and_marks_the_winner_set(tmp_path: Path) -> None:
+    status = {("sst2", GRID[2], seed): "failed" for seed in (0, 1, 2)}
+    store = grid_store(tmp_path, status=status)
+    found = results(store)
+    html, markdown = (path.read_text() for path in write(store, ["html", "md"]))
+    Page(html)
+    heat = html[html.index('<svg class="heat"') : html.index('<svg class="ramp"')]
+    for cell in found.cells:
+        if cell.method in GRID and cell.mean is not None:
+            assert f">{words.number(cell.mean)}</text>" in heat
+            assert words.interval(cell.ci_low, cell.ci_high) in heat
+    assert ">failed</text>" in heat
+    winners = found.verdicts[0].winner_set
+    assert heat.count('class="frame"') == len(set(winners) & set(GRID)) > 0
+    table = markdown[markdown.index("Swept: lora, accuracy, %") :]
+    assert r"| learning\_rate \\ r | 4 | 8 | 64 |" in table
+    assert table.split("### ")[0].count("**") >= 2 * len(set(winners) & set(GRID))
+
+
+def test_several_studies_are_one_summary(tmp_path: Path) -> None:
+    """What is called best is a winner or a winner set, and nothing where nothing could be ranked."""
+    won = make_store(tmp_path / "a", bernoulli(RATE, 300), ("base", "lora", "prompt"), study="won")
+    tied = make_store(tmp_path / "b", bernoulli({"base": 0.5, "lora": 0.5, "prompt": 0.5}, 100), study="tied")
+    once = make_store(tmp_path / "c", bernoulli(RATE, 80), seeds=(0,), study="once")
+    found = summarise([results(store) for store in (won, tied, once)])
+    assert [line.study for line in found.lines] == ["won", "tied", "once"]
+    first, second, third = found.lines
+    assert (first.winner, first.best, first.seeds, first.n_items) == ("lora", "lora", (3, 3), 300)
+    cell = next(c for c in results(won).cells if c.method == "lora")
+    assert (first.mean, first.ci_low, first.ci_high) == (cell.mean, cell.ci_low, cell.ci_high)
+    assert second.winner is None and len(second.winner_set) > 1 and second.best == second.winner_set[0]
+    assert (third.winner, third.best, third.mean) == (None, None, None)
+    paths = summary.write(found, tmp_path / "out", ["html", "md", "json", "csv"])
+    html, markdown, published, table = (path.read_text() for path in paths)
+    console = Console(width=140, file=io.StringIO(), color_system=None)
+    console.print(summary.terminal(found))
+    shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    for text in ("".join(Page(html).words), markdown.replace("\\", ""), " ".join(shown.split())):
+        assert "not separable" in text and "no ranking" in text and words.number(first.mean) in text
+    assert json.loads(published)["lines"][0]["winner"] == "lora"
+    assert [row["winner"] for row in csv.DictReader(io.StringIO(table))] == ["lora", "", ""]
+    with pytest.raises(InputError, match="'tex' is no report format"):
+        summary.write(found, tmp_path / "no", ["tex"])
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_report_says_what_the_study_assumes_and_whose_weights_are_random(tmp_path: Path) -> None:
+    store = make_store(tmp_path, bernoulli(RATE, 40))
+    plan = store.plan()
+    plan["notes"] = {"study": ["Alpha is <16>, as nobody said."], "random_weights": ["gpt2"]}
+    store.write("plan.json", json.dumps(plan))
+    found = results(store)
+    assert [doubt.kind for doubt in found.doubts][0] == "random weights"
+    html, markdown = (path.read_text() for path in write(store, ["html", "md"]))
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    console.print(terminal.table(found))
+    shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    for text in ("".join(Page(html).words), markdown.replace("&lt;", "<").replace("&gt;", ">"), shown):
+        assert "Alpha is <16>, as nobody said." in text and "The weights of gpt2 are random" in text
+    assert "What this study assumes" in html and "What this study assumes" in markdown

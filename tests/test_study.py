@@ -68,6 +68,97 @@ def test_a_shared_sweep_is_every_trained_methods_own(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_swept_value_may_go_along_with_another(tmp_path):
+    """It is no axis of its own: alpha is twice the rank in every row, and named in none."""
+    tied = PLAIN.replace("r: 8", "r: {sweep: [4, 8]}, lora_alpha: {sweep: [8, 16], with: r}").replace(
+        "{learning_rate: 5e-4}", "{learning_rate: {sweep: [1e-3, 2e-3]}, warmup_steps: {sweep: [1, 2], with: r}}"
+    )
+    found = study(tmp_path, tied).methods
+    rows = {name: spec for name, spec in found.items() if name.startswith("lora[")}
+    assert list(rows) == [f"lora[r={r},learning_rate={rate}]" for r in (4, 8) for rate in (0.001, 0.002)]
+    assert [spec.config["lora_alpha"] / spec.config["r"] for spec in rows.values()] == [2] * 4
+    assert [spec.training.warmup_steps for spec in rows.values()] == [1, 1, 2, 2]
+    assert [name for name in found if "+" in name] == ["lora+prompt[r=4]", "lora+prompt[r=8]"]
+
+
+@pytest.mark.parametrize(
+    ("tied", "said"),
+    [
+        ("{sweep: [8, 16], with: rank}", "methods.lora.lora_alpha.with: 'rank' is not swept here; accepted: r"),
+        ("{sweep: [8, 16], with: lora_alpha}", "methods.lora.lora_alpha.with: 'lora_alpha' is not swept here"),
+        ("{sweep: [8, 16], with: [r]}", "methods.lora.lora_alpha.with: ['r'] is not swept here"),
+        ("{sweep: [8], with: r}", "methods.lora.lora_alpha.sweep: 1 values go along with 2 of r; give one for each"),
+        ("{sweep: [8, 16], without: r}", "methods.lora.lora_alpha: expected a value or {sweep: [...]}"),
+    ],
+)
+def test_a_tied_sweep_that_makes_no_sense_is_refused(tmp_path, tied, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        study(tmp_path, PLAIN.replace("r: 8", f"r: {{sweep: [4, 8]}}, lora_alpha: {tied}"))
+
+
+def test_notes_and_published_values_are_kept_and_no_part_of_a_key(tmp_path):
+    table = "task,benchmark,method,metric,value\nmini_math,mini_math,lora,exact_match,0.5\n"
+    (tmp_path / "theirs.csv").write_text(table)
+    told = PLAIN + "notes: [It is assumed that it works.]\npublished: theirs.csv\n"
+    found = study(tmp_path, told)
+    assert found.notes == ("It is assumed that it works.",) and found.published == table
+    assert [t.key() for t in trials(found)] == [t.key() for t in trials(study(tmp_path))]
+    (tmp_path / "elsewhere").mkdir()
+    again = study(tmp_path / "elsewhere", dump(found))
+    assert (again.notes, again.published) == (found.notes, found.published)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("notes: all is well", "notes: expected a list, got 'all is well'"),
+        ("notes: [1]", "notes.0: input should be a valid string, got 1"),
+        ("notes: ['']", "notes.0: "),
+        ("published: table99", "published: no table and no file of that name: table99"),
+        ("published: bad.csv", "bad.csv has no column 'benchmark'"),
+    ],
+)
+def test_notes_and_published_values_that_cannot_be_used(tmp_path, more, said):
+    (tmp_path / "bad.csv").write_text("task,method\n")
+    with pytest.raises(InputError, match=re.escape(said)):
+        study(tmp_path, f"{PLAIN}{more}\n")
+
+
+def test_paths_in_settings_are_relative_to_the_working_directory(tmp_path, monkeypatch):
+    """And what follows `data.` is a hub id, whatever is in it."""
+    (tmp_path / "here" / "texts").mkdir(parents=True)
+    (tmp_path / "study" / "texts").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    text = PLAIN.replace("[mini_math,", "[sst2,").replace("owner/name", "./texts")
+    found = study(tmp_path / "study", text, "data.stanfordnlp/sst2=texts", "models.m.path=./texts")
+    assert found.data == {"stanfordnlp/sst2": str(tmp_path / "here" / "texts")}
+    assert found.models["m"].path == str(tmp_path / "here" / "texts")
+    assert study(tmp_path / "study", text).models["m"].path == str(tmp_path / "study" / "texts")
+    with pytest.raises(InputError, match=r"^data\.a/v1\.5: nothing at texts-1"):
+        study(tmp_path / "study", text, "data.a/v1.5=texts-1")
+
+
+def test_one_file_says_where_models_and_data_lie(tmp_path):
+    """Of it a study takes what it names and reads; its own settings go before."""
+    (tmp_path / "places" / "sst2").mkdir(parents=True)
+    places = tmp_path / "places" / "here.yaml"
+    places.write_text(
+        "models: {m: {path: ./sst2}, other: {path: ./absent}}\ndata: {stanfordnlp/sst2: sst2, who/knows: absent}\n"
+    )
+    path = tmp_path / "s.yaml"
+    path.write_text(PLAIN.replace("[mini_math,", "[sst2,"))
+    found = load(path, places=places)
+    assert found.data == {"stanfordnlp/sst2": str(tmp_path / "places" / "sst2")} == found.source["data"]
+    assert found.models["m"].path == str(tmp_path / "places" / "sst2") and list(found.models) == ["m"]
+    assert load(path, ["models.m.path=owner/other"], places=places).models["m"].path == "owner/other"
+    path.write_text(PLAIN)
+    assert load(path, places=places).data == {}
+    for text, said in (("tasks: []\n", "tasks: is no place of models"), ("data: [1]\n", "data: is no place of models")):
+        places.write_text(text)
+        with pytest.raises(InputError, match=said):
+            load(path, places=places)
+
+
 def test_settings_and_limits_are_part_of_what_is_asked(tmp_path):
     plain, cut = study(tmp_path), study(tmp_path, limit=7)
     assert {t.task_spec.train_limit for t in trials(cut)} == {7} == {t.task_spec.test_limit for t in trials(cut)}

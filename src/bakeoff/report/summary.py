@@ -81,7 +81,7 @@ def best(line: Line) -> str:
         return line.winner
     if not line.winner_set:
         return "no ranking"
-    alone = "no other separable, but too few runs" if len(line.winner_set) == 1 else "not separable"
+    alone = "ahead, with too few runs to be a winner" if len(line.winner_set) == 1 else "not separable"
     return f"{words.listed(line.winner_set)} ({alone})"
 
 
