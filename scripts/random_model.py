@@ -41,7 +41,9 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def make(architecture: str, out: Path, tokenizer: Path, changes: Mapping[str, Any] | None = None, seed: int = 0) -> Path:
+def make(
+    architecture: str, out: Path, tokenizer: Path, changes: Mapping[str, Any] | None = None, seed: int = 0
+) -> Path:
     """Write the model and its tokenizer into `out`, which is returned."""
     words = AutoTokenizer.from_pretrained(tokenizer)
     special: dict[str, Any] = {"eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}

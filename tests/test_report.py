@@ -32,7 +32,7 @@ HOSTILE = (
     "\x1b[31mred\x1b[0m \x07 \u202egnp.exe {{ 7*7 }} {% raw %}",
     "| a | b |\n# title\n![x](http://evil.example/x.png) `code` **bold**",
 )
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
@@ -425,7 +425,7 @@ def test_a_report_says_what_the_study_assumes_and_whose_weights_are_random(tmp_p
     plan["notes"] = {"study": ["Alpha is <16>, as nobody said."], "random_weights": ["gpt2"]}
     store.write("plan.json", json.dumps(plan))
     found = results(store)
-    assert [doubt.kind for doubt in found.doubts][0] == "random weights"
+    assert found.doubts[0].kind == "random weights"
     html, markdown = (path.read_text() for path in write(store, ["html", "md"]))
     console = Console(width=100, file=io.StringIO(), color_system=None)
     console.print(terminal.table(found))

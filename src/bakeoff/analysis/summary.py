@@ -1,4 +1,4 @@
-"""Summary: several studies' benchmarks in one table, a line for each, with what may be called best and how sure that is."""
+"""Summary: the benchmarks of several studies, a line for each, with what may be called best and how sure that is."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ def terminal(found: Summary) -> Group:
     """The table and each benchmark's verdict for a terminal."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in HEADS:
-        shown.add_column(head, justify="right" if head in ("metric", "n", "k", "untrained") else "left", overflow="fold")
+        right = head in ("metric", "n", "k", "untrained")
+        shown.add_column(head, justify="right" if right else "left", overflow="fold")
     for line in found.lines:
         won = "bold green" if line.winner else ""
         cells = [tables.inert(text) for text in row(line)]

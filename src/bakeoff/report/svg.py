@@ -193,9 +193,10 @@ def ramp(grid: Grid) -> Markup:
         )
         for i in range(12)
     ]
+    order = ", lower is better" if grid.lower else ""
     ends = [
         _text(_GUTTER + 11, 10, words.number(worst, grid.percent), "end"),
-        _text(_GUTTER + 43, 10, words.number(best, grid.percent) + (", lower is better" if grid.lower else ""), "start"),
+        _text(_GUTTER + 43, 10, words.number(best, grid.percent) + order, "start"),
     ]
     return _strip("ramp", 14, "", [*tiles, *ends])
 

@@ -144,7 +144,8 @@ def _placed(raw: dict[str, Any], file: Path) -> frozenset[str]:
     said = _read(file)
     for key in said:
         if key not in ("models", "data") or not isinstance(said[key], dict):
-            raise InputError(f"{file}: {key}", "is no place of models or data", "wanted: mappings `models:` and `data:`")
+            what = "is no place of models or data"
+            raise InputError(f"{file}: {key}", what, "wanted: mappings `models:` and `data:`")
     _absolute(said, file.resolve().parent)
     for name, spec in said.get("models", {}).items():
         if isinstance(raw.get("models"), dict) and isinstance(raw["models"].get(name), dict) and isinstance(spec, dict):
@@ -432,7 +433,8 @@ def _swept(values: Mapping[Any, Any], where: str) -> Iterator[tuple[str, dict[An
     for key, value in values.items():
         if isinstance(value, dict) and (not isinstance(key, str) or "sweep" in value):
             place = f"{where}.{key if isinstance(key, str) else '.'.join(key)}"
-            if not {"sweep"} <= set(value) <= {"sweep", "with"} or not (value["sweep"] and type(value["sweep"]) is list):
+            sweep = value.get("sweep")
+            if not {"sweep"} <= set(value) <= {"sweep", "with"} or not isinstance(sweep, list) or not sweep:
                 raise InputError(place, f"expected a value or {{sweep: [...]}}, got {value!r}")
             if "with" in value:
                 tied[key] = (_leader(values, value, place), value["sweep"])
@@ -450,10 +452,12 @@ def _leader(values: Mapping[Any, Any], follower: Mapping[str, Any], place: str) 
     swept = {_last(key): key for key, v in values.items() if isinstance(v, dict) and "sweep" in v and "with" not in v}
     leader = swept.get(follower["with"]) if isinstance(follower["with"], str) else None
     if leader is None:
-        raise InputError(f"{place}.with", f"{follower['with']!r} is not swept here", suggest(str(follower["with"]), swept))
+        what = f"{follower['with']!r} is not swept here"
+        raise InputError(f"{place}.with", what, suggest(str(follower["with"]), swept))
     mine, its = len(follower["sweep"]), len(values[leader]["sweep"])
     if mine != its:
-        raise InputError(f"{place}.sweep", f"{mine} values go along with {its} of {follower['with']}", "give one for each")
+        what = f"{mine} values go along with {its} of {follower['with']}"
+        raise InputError(f"{place}.sweep", what, "give one for each")
     return leader
 
 
