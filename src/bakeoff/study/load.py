@@ -171,7 +171,7 @@ def _plain(value: Any, where: str, above: tuple[int, ...] = ()) -> None:
         raise InputError(where, f"{value!r} holds a character that is no text")
 
 
-def _check_keys(raw: Mapping[str, Any], path: Path) -> None:
+def _check_keys(raw: dict[str, Any], path: Path) -> None:
     for key in raw:
         if key not in _KEYS:
             raise InputError(str(key), "unknown key", suggest(str(key), _KEYS))
