@@ -2,7 +2,7 @@
 
 import pytest
 
-from bakeoff.grading.answers import final_answer
+from bakeoff.grading.answers import final_answer, stated
 from bakeoff.grading.math import equal, normalise, number
 
 
@@ -21,9 +21,18 @@ from bakeoff.grading.math import equal, normalise, number
         ("Final Answer: \\boxed{42}", "42"),
         ("Janet has 18.\n#### 18", "18"),
         ("<think>Final Answer: 1</think> Final Answer: 2", "2"),
-        ("<think>Final Answer: 1", "1"),
+        ("<think>Final Answer: 1", None),
         ("Final Answer: 7\nFinal Answer:", "7"),
         ("\\boxed{1} then \\boxed{2 never closed", "1"),
+        ("<think>a</think>7 <think>Final Answer: 1", None),
+        ("<think>\\boxed{1}</think>\\boxed{2}<think>\\boxed{3}", "2"),
+        ("\\fbox{3}", "3"),
+        ("\\boxed{1} and \\boxed{2}", "1, 2"),
+        ("$\\boxed{x=1}$, $\\boxed{x=\\frac{1}{2}}$", "x=1, x=\\frac{1}{2}"),
+        ("\\boxed{5}. So\n\\boxed{5}", "5"),
+        ("The final answer is $\\frac{1}{2}$. I hope it is correct.", "\\frac{1}{2}"),
+        ("**Step 1:** add\nSo she has **12 apples**.", "12 apples"),
+        ("**Step 1:** add\nwhat is **left**", None),
         ("the answer is 7", None),
         ("Final Answer:", None),
         ("", None),
@@ -31,6 +40,26 @@ from bakeoff.grading.math import equal, normalise, number
 )
 def test_final_answer(text, answer):
     assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("7", "7"),
+        ("x = 7", "x = 7"),
+        ("So the answer is $18 per day.", "$18 per day"),
+        ("The answer is not 3. The correct answer is: 3.5. Good.", "3.5"),
+        ("The final answer to this is 4", "4"),
+        ("Final Answer:", None),
+        ("\\boxed{}", None),
+        ("<think>7", None),
+        ("First we add the two numbers and then divide what we have got by the third one of them.", None),
+        ("\\begin{pmatrix} 1 \\\\\n 2 \\end{pmatrix}", "\\begin{pmatrix} 1 \\\\\n 2 \\end{pmatrix}"),
+        ("", None),
+    ],
+)
+def test_the_answer_of_a_text_that_may_be_only_that(text, answer):
+    assert stated(text) == answer
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,35 @@ def grade_code(
         console.print(line, soft_wrap=True)
 
 
+@app.command("grade-math")
+def grade_math(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Rows with `gold` and `pred`.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="OUT", help="The rows with verdicts (default: FILE.graded.jsonl).")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, metavar="N", help="Formulas at a time (default: one a CPU).")
+    ] = None,
+    without_math_verify: Annotated[
+        bool, typer.Option("--without-math-verify", help="Leave formulas ungraded; only numbers and text are judged.")
+    ] = False,
+) -> None:
+    """Judge mathematical answers against gold.
+
+    Anybody's JSON lines: writes equal, wrong or ungraded, and which stage decided.
+    """
+    from rich.progress import Progress
+
+    from bakeoff.grading import math_file as graded
+
+    asked = graded.ask(file, out)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+        bar = bars.add_task("judging", total=len(asked.rows))
+        found = graded.grade(asked, jobs, not without_math_verify, done=lambda: bars.advance(bar))
+    for line in graded.report(found):
+        console.print(line, soft_wrap=True)
+
+
 @app.command()
 def doctor() -> None:
     """Try each sandbox for model-written code here.
