@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from synthetic_store import bernoulli, make_store
@@ -351,13 +352,36 @@ def test_a_method_swept_over_two_numbers_is_a_grid(tmp_path: Path) -> None:
 
 
 def test_noise_is_coloured_evenly_and_a_loss_by_its_lowest(tmp_path: Path) -> None:
-    """Equal methods differ by less than their intervals are wide: no cell is faint."""
-    store = make_store(tmp_path, bernoulli({name: 0.5 for name in GRID}, 60, 0.3), GRID)
-    (found,) = grids(results(store).cells)
-    assert min(found.strength(cell) or 0 for cell in found.cells.values()) > 0.3
-    lost = replace(found, metric="loss")
+    """Equal methods differ by less than the intervals of their differences are wide: no cell is faint."""
+    found = results(make_store(tmp_path, bernoulli({name: 0.5 for name in GRID}, 60, 0.3), GRID))
+    (grid,) = tables.swept(tables.sections(found)[0])
+    assert grid.noise > 0 and min(grid.strength(cell) or 0 for cell in grid.cells.values()) > 0.3
+    lost = replace(grid, metric="loss")
     assert lost.lower and lost.best is not None
-    assert lost.best.mean == min(cell.mean or 0 for cell in found.cells.values())
+    assert lost.best.mean == min(cell.mean or 0 for cell in grid.cells.values())
+
+
+def test_a_loss_that_separates_cells_is_outlined_by_its_own_tests(tmp_path: Path) -> None:
+    """Accuracy is the same everywhere; the loss of each cell is lower by 0.1 on every item, and one is the lowest."""
+    store = make_store(tmp_path, bernoulli({"base": 0.5, **{name: 0.5 for name in GRID}}, 80), ("base", *GRID))
+    noise = np.random.default_rng(0)
+    for row in store.plan()["trials"]:
+        path = store.trials / row["key"] / "samples.jsonl"
+        samples = [json.loads(line) for line in path.read_text().splitlines()]
+        level = 3.0 - 0.1 * GRID.index(row["method"]) if row["method"] in GRID else 4.0
+        for i, sample in enumerate(samples):
+            sample["scores"]["loss"] = level + i / 40 + float(noise.normal(0, 0.02))
+        path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    found = results(store)
+    (standing,) = found.standings
+    assert (standing.metric, standing.members, standing.family) == ("loss", (GRID[-1],), 21)
+    assert len(found.verdicts[0].winner_set) > 1
+    html = write(store, ["html"])[0].read_text()
+    _, lost = html.split('<svg class="heat"')[1:]
+    assert lost.split('<svg class="ramp"')[0].count('class="frame"') == 1
+    assert "lower is better" in lost and "by loss (all methods of the benchmark, Holm family of 21)" in lost
+    published = json.loads(write(store, ["json"])[0].read_text())
+    assert published["standings"][0]["members"] == [GRID[-1]]
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from statistics import median
 
 from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import lower_is_better
-from bakeoff.analysis.result import Cell
+from bakeoff.analysis.result import Cell, Comparison
 
 STRONGEST, FAINTEST = 1.0, 0.05
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells by (down, across): the longer axis lies across, so that it can be a curve's too. Values ascend."""
+    """Cells by (down, across): the longer axis lies across, so that it can be a curve's too. Values ascend.
+
+    `noise` is how wide a typical 95 % interval of a difference between two methods is, 0 where it is not known.
+    """
 
     family: str
     metric: str
@@ -25,6 +27,7 @@ class Grid:
     rows: tuple[float, ...]
     columns: tuple[float, ...]
     cells: dict[tuple[float, float], Cell]
+    noise: float = 0.0
 
     @property
     def lower(self) -> bool:
@@ -38,11 +41,9 @@ class Grid:
 
     @property
     def span(self) -> float:
-        """How far apart the values are, and at least as far as a typical interval is wide: noise looks even."""
-        known = [cell for cell in self.cells.values() if cell.mean is not None]
-        widths = [c.ci_high - c.ci_low for c in known if c.ci_low is not None and c.ci_high is not None]
-        means = [cell.mean for cell in known if cell.mean is not None]
-        return max(max(means) - min(means), float(np.median(widths)) if widths else 0.0) if means else 0.0
+        """How far apart the values are, and at least `noise`: what may be noise looks even."""
+        means = [cell.mean for cell in self.cells.values() if cell.mean is not None]
+        return max(max(means) - min(means), self.noise) if means else 0.0
 
     @property
     def best(self) -> Cell | None:
@@ -58,14 +59,20 @@ class Grid:
         return STRONGEST - (STRONGEST - FAINTEST) * min(lost, 1.0)
 
 
-def grids(cells: Sequence[Cell]) -> list[Grid]:
+def typical_width(pairs: Sequence[Comparison]) -> float:
+    """The median width of the 95 % intervals of differences."""
+    widths = [pair.ci_high - pair.ci_low for pair in pairs if pair.ci_low is not None and pair.ci_high is not None]
+    return median(widths) if widths else 0.0
+
+
+def grids(cells: Sequence[Cell], noise: float = 0.0) -> list[Grid]:
     """A grid of every method among one metric's cells whose name sweeps two numbers and nothing else."""
     families = dict.fromkeys(words.base(cell.method) for cell in cells)
-    found = [_grid(name, [cell for cell in cells if words.base(cell.method) == name]) for name in families]
+    found = [_grid(name, [cell for cell in cells if words.base(cell.method) == name], noise) for name in families]
     return [grid for grid in found if grid]
 
 
-def _grid(family: str, cells: Sequence[Cell]) -> Grid | None:
+def _grid(family: str, cells: Sequence[Cell], noise: float) -> Grid | None:
     swept = [words.swept(cell.method) for cell in cells]
     varied = [name for name in swept[0] if len({one.get(name) for one in swept}) > 1]
     if len(varied) != 2 or any(set(one) != set(swept[0]) for one in swept):
@@ -85,4 +92,5 @@ def _grid(family: str, cells: Sequence[Cell]) -> Grid | None:
         rows=values[1 - long],
         columns=values[long],
         cells=placed,
+        noise=noise,
     )

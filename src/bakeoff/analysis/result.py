@@ -161,6 +161,21 @@ class Verdict(Frozen):
     split: Split = "test"
 
 
+class Standing(Frozen):
+    """The methods not separable from the best by a metric that is no headline.
+
+    `family` is Holm's, of this metric alone; `width` the median width of the 95 % intervals of its differences.
+    """
+
+    model: str
+    task: str
+    benchmark: str
+    metric: str
+    members: tuple[str, ...]
+    family: int
+    width: float
+
+
 class Doubt(Frozen):
     """A reason to hold back: `kind` for programs, `text` for people."""
 
@@ -207,9 +222,10 @@ class Results(Frozen):
     curves: tuple[Curve, ...]
     samples: tuple[Shown, ...]
     provenance: dict[str, Any]
+    standings: tuple[Standing, ...] = ()
 
     def published(self) -> dict[str, Any]:
         """The content of `results.json`: schema 1, full precision, curves and samples left to their own files."""
         data = self.model_dump(mode="json", exclude={"curves", "samples"})
-        order = ("study", "cells", "comparisons", "verdicts", "doubts", "trials", "provenance")
+        order = ("study", "cells", "comparisons", "verdicts", "standings", "doubts", "trials", "provenance")
         return {"schema": 1, **{name: data[name] for name in order}}

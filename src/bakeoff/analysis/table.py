@@ -15,7 +15,9 @@ import numpy as np
 from bakeoff.analysis import doubts as doubt
 from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import Graded, Table, grade
-from bakeoff.analysis.result import Cell, Comparison, Curve, Doubt, Results, Run, Shown, Split, Verdict
+from bakeoff.analysis.grid import grids
+from bakeoff.analysis.result import Cell, Comparison, Curve, Doubt, Results, Run, Shown, Split, Standing, Verdict
+from bakeoff.analysis.standing import standing
 from bakeoff.analysis.verdicts import verdict
 from bakeoff.store.record import Record, Sample
 from bakeoff.store.store import Store
@@ -39,6 +41,7 @@ def results(store: Store) -> Results:
     cells: list[Cell] = []
     comparisons: list[Comparison] = []
     verdicts: list[Verdict] = []
+    standings: list[Standing | None] = []
     told: list[tuple[str, doubt.Told]] = []
     shown: list[Shown] = []
     curves: list[Curve] = []
@@ -61,6 +64,8 @@ def results(store: Store) -> Results:
                     comparisons += pairs
                     verdicts.append(verdict(table, rows, pairs))
                     told.append((place, doubt.of_benchmark(table, rows, pairs)))
+                elif grids(rows):
+                    standings.append(standing(table, rows))
             shown += _shown(model, task, benchmark, methods, graded)
         curves += [c for name, group in methods.items() if (c := _curve(store, model, task, name, group))]
     return Results(
@@ -73,6 +78,7 @@ def results(store: Store) -> Results:
         curves=tuple(curves),
         samples=tuple(shown),
         provenance=_provenance(plan, graded),
+        standings=tuple(filter(None, standings)),
     )
 
 

@@ -22,7 +22,8 @@ from bakeoff.report import tables
 from bakeoff.report.html import HERE, POLICY
 from bakeoff.report.markdown import escape, grid
 
-HEADS = ("study", "trained on", "tested on", "best", "metric", "95 % interval", "untrained", "n", "k")
+HEADS = ("study", "model", "trained on", "tested on", "best", "metric", "95 % interval", "untrained", "n", "k")
+NAMED = 3  # so many methods that are not separable are named, of more the best
 EXPLAINED = (
     "Best: a winner stands alone, separated from every other ranked method with three seeds or more. Where several "
     "are named, none of them is separable from the first, whose value is shown. k: runs of each trained method. "
@@ -48,13 +49,15 @@ def write(found: Summary, out: Path, formats: Sequence[str]) -> list[Path]:
 def terminal(found: Summary) -> Group:
     """The table and each benchmark's verdict for a terminal."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for head in HEADS:
+    heads = [head for head in HEADS if head != "model"]
+    for head in heads:
         right = head in ("metric", "n", "k", "untrained")
-        shown.add_column(head, justify="right" if right else "left", overflow="fold")
+        whole = right or head == "95 % interval"
+        shown.add_column(head, justify="right" if right else "left", overflow="fold", no_wrap=whole)
     for line in found.lines:
+        texts = {head: tables.inert(text) for head, text in zip(HEADS, row(line), strict=True)}
         won = "bold green" if line.winner else ""
-        cells = [tables.inert(text) for text in row(line)]
-        shown.add_row(*(Text(text, style=won if i == HEADS.index("best") else "") for i, text in enumerate(cells)))
+        shown.add_row(*(Text(texts[head], style=won if head == "best" else "") for head in heads))
     parts: list[RenderableType] = [Padding(shown, (0, 0, 1, 0))]
     parts += [Text(f"{line.study}: {tables.inert(line.headline)}") for line in found.lines]
     return Group(*parts, Text(EXPLAINED, style="dim"))
@@ -64,7 +67,8 @@ def row(line: Line) -> tuple[str, ...]:
     """A line's texts in the order of `HEADS`."""
     least, most = line.seeds
     return (
-        f"{line.study} ({line.model})",
+        line.study,
+        line.model,
         line.trained_on,
         words.place("", line.benchmark, line.benchmark, line.split),
         best(line),
@@ -82,8 +86,11 @@ def best(line: Line) -> str:
         return line.winner
     if not line.winner_set:
         return "no ranking"
-    alone = "ahead, with too few runs to be a winner" if len(line.winner_set) == 1 else "not separable"
-    return f"{words.listed(line.winner_set)} ({alone})"
+    if len(line.winner_set) == 1:
+        return f"{line.winner_set[0]} (ahead, with too few runs to be a winner)"
+    shown = line.winner_set if len(line.winner_set) <= NAMED else line.winner_set[:1]
+    more = len(line.winner_set) - len(shown)
+    return words.listed([*shown, *([f"{more} more"] if more else [])]) + " (not separable)"
 
 
 def as_html(found: Summary) -> str:
@@ -103,7 +110,7 @@ def as_markdown(found: Summary) -> str:
     """The table, then the verdicts."""
     rows = [[escape(text) for text in row(line)] for line in found.lines]
     verdicts = [f"- {escape(line.study)}: {escape(line.headline)}" for line in found.lines]
-    return "\n".join(["# Summary", "", *grid(HEADS, rows, "llllrlrrr"), "", *verdicts, "", EXPLAINED, ""])
+    return "\n".join(["# Summary", "", *grid(HEADS, rows, "lllllrlrrr"), "", *verdicts, "", EXPLAINED, ""])
 
 
 def as_json(found: Summary) -> str:

@@ -188,7 +188,7 @@ def ramp(grid: Grid) -> Markup:
     best = grid.best.mean if grid.best and grid.best.mean is not None else math.nan
     worst = best + grid.span if grid.lower else best - grid.span
     tiles = [
-        Markup('<rect class="tile" x="{}%" y="0" width="2.6%" height="12" fill-opacity="{}"/>').format(
+        Markup('<rect class="tile" x="{}%" y="0" width="2.5%" height="12" stroke="none" fill-opacity="{}"/>').format(
             _n(_GUTTER + 12 + 2.5 * i), _n(_DEEPEST * (0.05 + 0.95 * i / 11))
         )
         for i in range(12)
@@ -216,11 +216,7 @@ def trend(grid: Grid, shades: Sequence[str], height: int = 170) -> Markup:
         parts += [_text(_GUTTER - 1.5, down(tick) + 4, words.number(tick, grid.percent, places), "end")]
     for i, (row, shade) in enumerate(zip(grid.rows, shades, strict=True)):
         aside = (i - (len(grid.rows) - 1) / 2) * 1.1  # so that intervals of neighbours can be told apart
-        points = [
-            (_middle(grid, j) + aside, cell)
-            for j, column in enumerate(grid.columns)
-            if (cell := grid.cells.get((row, column))) is not None and cell.mean is not None
-        ]
+        points = [(_middle(grid, j) + aside, grid.cells.get((row, column))) for j, column in enumerate(grid.columns)]
         parts.append(Markup('<g class="{}">{}</g>').format(shade, Markup("").join(_line_of(points, down, shade))))
     told = f"{grid.metric} of {grid.family} by {grid.across}, a line for each {grid.down}"
     return _strip("trend", height, told, parts)
@@ -247,17 +243,19 @@ def _tile(grid: Grid, cell: Cell, x: float, y: float, wide: float, tall: float, 
     )  # fmt: skip
 
 
-def _line_of(points: Sequence[tuple[float, Cell]], down: Callable[[float], float], shade: str) -> list[Markup]:
-    """A row's segments, intervals and discs."""
+def _line_of(points: Sequence[tuple[float, Cell | None]], down: Callable[[float], float], shade: str) -> list[Markup]:
+    """A row's segments, intervals and discs; no segment leads over a cell without a result."""
+    known = [(x, cell, cell.mean) if cell and cell.mean is not None else None for x, cell in points]
     drawn: list[Markup] = []
-    for (x, cell), (next_x, after) in pairwise(points):
-        ends = (_n(x), _n(next_x), _n(down(cell.mean or 0)), _n(down(after.mean or 0)))
-        drawn.append(Markup('<line class="curve {}" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(shade, *ends))
-    for x, cell in points:
+    for one, after in pairwise(known):
+        if one and after:
+            ends = (_n(one[0]), _n(after[0]), _n(down(one[2])), _n(down(after[2])))
+            drawn.append(Markup('<line class="curve {}" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(shade, *ends))
+    for x, cell, mean in filter(None, known):
         if cell.ci_low is not None and cell.ci_high is not None:
             upright = Markup('<line class="ci thin" x1="{x}%" x2="{x}%" y1="{}" y2="{}"/>')
             drawn.append(upright.format(_n(down(cell.ci_low)), _n(down(cell.ci_high)), x=_n(x)))
-        drawn.append(_dot(x, down(cell.mean or 0), 3.6, "mean"))
+        drawn.append(_dot(x, down(mean), 3.6, "mean"))
     return drawn
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bakeoff.analysis import words
-from bakeoff.analysis.grid import Grid, grids
-from bakeoff.analysis.result import Cell, Comparison, Results, Shown, Verdict
+from bakeoff.analysis.grid import Grid, grids, typical_width
+from bakeoff.analysis.result import Cell, Comparison, Results, Shown, Standing, Verdict
 from bakeoff.store.record import Solo
 
 FROM_RUNS = "\N{DOUBLE DAGGER}"  # marks a cost that is no measurement of the method alone
@@ -26,6 +26,7 @@ class Section:
     others: dict[str, tuple[Cell, ...]]
     comparisons: tuple[Comparison, ...]
     samples: tuple[Shown, ...]
+    standings: tuple[Standing, ...] = ()
 
     @property
     def percent(self) -> bool:
@@ -55,6 +56,7 @@ def sections(results: Results) -> list[Section]:
                 others={metric: tuple(c for c in cells if c.metric == metric) for metric in metrics},
                 comparisons=tuple(c for c in results.comparisons if (c.model, c.task, c.benchmark) == place),
                 samples=tuple(s for s in results.samples if (s.model, s.task, s.benchmark) == place),
+                standings=tuple(s for s in results.standings if (s.model, s.task, s.benchmark) == place),
             )
         )
     return found
@@ -63,26 +65,35 @@ def sections(results: Results) -> list[Section]:
 def swept(section: Section) -> list[Grid]:
     """The grids of a benchmark: by its headline metric, and by those on a scale of their own (loss, BLEU)."""
     others = [cells for cells in section.others.values() if not all(cell.percent for cell in cells)]
-    return [grid for cells in (section.cells, *others) for grid in grids(cells)]
+    noise = {one.metric: one.width for one in section.standings}
+    noise |= {section.verdict.metric: typical_width(section.comparisons)}
+    return [g for cells in (section.cells, *others) for g in grids(cells, noise.get(cells[0].metric, 0.0))]
 
 
 def swept_explained(section: Section, grid: Grid) -> str:
     """What a grid's colours and borders are."""
-    typical = "they span at least a typical interval, so that what may be noise looks even"
     order = "lower is better, and the stronger the colour, the lower" if grid.lower else "the stronger, the better"
-    if grid.metric != section.verdict.metric:
-        return f"Colours: {order}; {typical}. No border: only {section.verdict.metric} is compared."
-    if not section.verdict.winner_set:
-        return f"Colours: {order}; {typical}. No border: nothing could be ranked."
+    told = f"Colours: {order}; they span at least a typical interval of a difference, so that noise looks even."
+    members, family = _near(section, grid)
+    if not members:
+        return f"{told} No border: nothing could be ranked."
     return (
-        f"Colours: {order}; {typical}. Border: the best, and what is not separable from it (all methods of the "
-        f"benchmark, Holm family of {section.verdict.family})."
+        f"{told} Border: the best, and what is not separable from it by {grid.metric} (all methods of the benchmark, "
+        f"Holm family of {family})."
     )
 
 
 def outlined(section: Section, grid: Grid) -> tuple[str, ...]:
-    """The methods that a grid marks: best, or not separable from the best, by the metric that is compared."""
-    return section.verdict.winner_set if grid.metric == section.verdict.metric else ()
+    """The methods that a grid marks: best, or not separable from the best, by its metric."""
+    return _near(section, grid)[0]
+
+
+def _near(section: Section, grid: Grid) -> tuple[tuple[str, ...], int]:
+    """The winner set by a grid's metric, and how many pairs were tested for it."""
+    if grid.metric == section.verdict.metric:
+        return section.verdict.winner_set, section.verdict.family
+    found = next((one for one in section.standings if one.metric == grid.metric), None)
+    return (found.members, found.family) if found else ((), 0)
 
 
 def mark(section: Section, cell: Cell) -> str:
