@@ -108,14 +108,14 @@ def test_cut_keeps_head_and_tail(tiny):
     longest = max(map(len, encode_choices(tiny, item, 999).leaves))
     assert len(encode_choices(tiny, item, 60).prompt) == 60 - longest
     assert len(encode_prompt(tiny, item, 60).prompt) == 60
-    with pytest.raises(TrialError, match=rf"example e1.*{leaf} answer tokens.*room for {leaf} tokens"):
-        encode_training(tiny, item, leaf)
+    with pytest.raises(TrialError, match=rf"example e1.*{longest} answer tokens.*room for {longest} tokens"):
+        encode_choices(tiny, item, longest)
     with pytest.raises(TrialError, match="room for -3"):
         encode_prompt(tiny, item, -3)
 
 
 def test_templates_that_cannot_be_used(tiny):
-    tiny.chat_template = TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+    tiny.chat_template = TEMPLATE.replace("assistant\n{% endif", "assistant\nSure:\n{% endif")
     with pytest.raises(InputError, match=r"chat template of .*a whole conversation does not begin with it"):
         encode_training(tiny, example(), 999)
     tiny.chat_template = "{{ raise_exception('System role not supported') }}"

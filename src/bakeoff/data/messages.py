@@ -12,12 +12,16 @@ label is the word as it stands inside a sentence. Sentence ones (Llama 2) put a 
 
 Prompt and answer are tokenised apart and joined, so the boundary between them is exact: no token straddles it, the
 prompt's tokens are the same in training, scoring and generation, and the loss falls on the answer and its end alone.
+
+The generation prompt of a reasoning model may open a block of reasoning (`<think>`, DeepSeek-R1-Distill) with which
+the same template begins no finished answer. That opening is left out, for the base as for what is trained; `remark`
+says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +34,7 @@ Tokenizer = Any  # a transformers tokenizer, handed in: this module imports neit
 
 
 PLAIN = {"system": "{}\n\n", "user": "{}\n", "assistant": " {}\n\n"}  # a turn of the prompt without a template
+THINK = "<think>"  # opens a block of reasoning
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +42,34 @@ class Encoded:
     """One example as token ids: a prompt, and the continuations of it that are learned or scored.
 
     `prompt` ends just before the assistant's text. `leaves` holds one answer (training), every label (choose) or
-    nothing (generate). `cut` says how many tokens were dropped from the middle of the prompt to fit.
+    nothing (generate). `cut` says how many tokens were dropped from the middle of the prompt to fit, `answer_cut` how
+    many from the end of the answer.
     """
 
     prompt: Ids
     leaves: tuple[Ids, ...]
     cut: int = 0
+    answer_cut: int = 0
 
 
 def encode_training(tokenizer: Tokenizer, example: Example, max_length: int) -> Encoded:
     """The prompt and one leaf, the answer with its end of turn: the loss is the leaf's alone.
 
-    Raises TrialError where the leaf leaves no room for a prompt, InputError where the chat template cannot be used.
+    An answer that would leave no room for a prompt keeps its first three quarters of `max_length` tokens. Raises
+    InputError where the chat template cannot be used.
     """
     prompt, (answer,) = _texts(tokenizer, example, [example.answer])
-    return _fit(example, _prompt_ids(tokenizer, prompt), (_ids(tokenizer, answer) + end_ids(tokenizer),), max_length)
+    leaf = _ids(tokenizer, answer) + end_ids(tokenizer)
+    kept = leaf if len(leaf) < max_length else leaf[: max_length - max_length // 4]
+    fitted = _fit(example, _prompt_ids(tokenizer, prompt), (kept,), max_length)
+    return replace(fitted, answer_cut=len(leaf) - len(kept))
 
 
 def encode_choices(tokenizer: Tokenizer, example: Example, max_length: int) -> Encoded:
-    """The prompt and one leaf per label of `example.choices`, without the end of turn. Raises as `encode_training`."""
+    """The prompt and one leaf per label of `example.choices`, without the end of turn.
+
+    Raises TrialError where the labels leave no room for a prompt, InputError where the chat template cannot be used.
+    """
     prompt, labels = _texts(tokenizer, example, example.choices)
     leaves = tuple(_ids(tokenizer, label.rstrip()) for label in labels)
     if not all(leaves) or len(set(leaves)) < max(len(leaves), 2):
@@ -67,6 +81,24 @@ def encode_prompt(tokenizer: Tokenizer, example: Example, max_length: int) -> En
     """The prompt alone; `max_length` already leaves room for the tokens to be drawn."""
     prompt, _ = _texts(tokenizer, example, ())
     return _fit(example, _prompt_ids(tokenizer, prompt), (), max_length)
+
+
+def encode_text(tokenizer: Tokenizer, text: str, max_length: int) -> Encoded:
+    """Plain text from its start, at most `max_length` tokens: BOS (its own first token where there is none), the rest.
+
+    The rest is one leaf: its loss is that of a language model on the text. A text of a single token has an empty leaf.
+    """
+    bos = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
+    ids = (bos + _ids(tokenizer, text))[:max_length]
+    return Encoded(ids[:1], (ids[1:],))
+
+
+def remark(tokenizer: Tokenizer) -> str:
+    """What is done otherwise than the chat template says, in a sentence; mostly nothing."""
+    opening = _opening(tokenizer, _template(tokenizer))
+    if not opening:
+        return ""
+    return f"Its chat template's generation prompt ends in {opening!r}, which is left out for every method."
 
 
 def end_ids(tokenizer: Tokenizer) -> Ids:
@@ -92,17 +124,24 @@ def _texts(tokenizer: Tokenizer, example: Example, answers: Sequence[str]) -> tu
     if not template:
         return "".join(PLAIN[role].format(content) for role, content in prompt), [f" {answer}" for answer in answers]
     end = _turn_end(tokenizer, template)
-    start = _render(tokenizer, prompt, add_generation_prompt=True)
+    start = _render(tokenizer, prompt, add_generation_prompt=True).removesuffix(_opening(tokenizer, template))
     texts = []
     for answer in answers:
         full = _render(tokenizer, [*prompt, ("assistant", answer)])
+        where = f"chat template of {tokenizer.name_or_path}"
         if not full.startswith(start):
             raise InputError(
-                f"chat template of {tokenizer.name_or_path}",
+                where,
                 f"its generation prompt ends in {start[-40:]!r}, but a whole conversation does not begin with it",
                 "use a template whose generation prompt begins the assistant's turn",
             )
-        texts.append(full[len(start) :].rstrip().removesuffix(end))
+        text = full[len(start) :].rstrip().removesuffix(end)
+        if "".join(answer.split()) not in "".join(text.split()):
+            what = f"it writes {text[:40]!r} for the answer {answer[:40]!r} of example {example.id}"
+            raise InputError(
+                where, what, "leave out of the answers what it drops, such as the reasoning before </think>"
+            )
+        texts.append(text)
     return start, texts
 
 
@@ -137,6 +176,17 @@ def _turn_end(tokenizer: Tokenizer, template: str) -> str:
     if not found:
         raise InputError(f"chat template of {tokenizer.name_or_path}", "it leaves out the assistant's text")
     return after.strip()
+
+
+@lru_cache(maxsize=32)
+def _opening(tokenizer: Tokenizer, template: str) -> str:
+    """The `<think>`, with white space, that ends the generation prompt and begins no answer; mostly nothing."""
+    if not template:
+        return ""
+    asked = _render(tokenizer, [("user", "a question")], add_generation_prompt=True)
+    whole = _render(tokenizer, [("user", "a question"), ("assistant", "the probed answer")])
+    _, found, after = asked.rpartition(THINK)
+    return found + after if found and not after.strip() and not whole.startswith(asked) else ""
 
 
 def _template(tokenizer: Tokenizer) -> str:

@@ -156,7 +156,8 @@ def _compared(
 
 def _told(example: Example, sample: Sample, backbone: Backbone) -> Any:
     """The example with the stored text for its answer, as token ids."""
-    messages = (*example.prompt, Message(role="assistant", content=sample.text))
+    kept = sample.text.rpartition("</think>")[2]  # all that the template of a reasoning model keeps of an answer
+    messages = (*example.prompt, Message(role="assistant", content=kept))
     return encode_training(backbone.tokenizer, example.model_copy(update={"messages": messages}), backbone.context)
 
 
