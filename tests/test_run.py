@@ -105,7 +105,10 @@ def test_cut_training_prompts_are_counted_and_shown(place):
     store = run(study, place / "cut-short").store
     record = next(r for t in store.plan()["trials"] if (r := store.record(t["key"])).trial.method == "lora")
     prompts = [len(e.prompt[0].content.split()) + len(e.prompt[1].content.split()) for e in Toy()._rows("train", 40)]
-    assert record.counts == {"training_prompts_cut": sum(n > 12 - 3 - 2 for n in prompts)}
+    assert record.counts == {
+        "training_prompts_cut": sum(n > 12 - 3 - 2 for n in prompts),
+        "training_answers_cut": 0,
+    }
     assert 0 < record.counts["training_prompts_cut"] < 40
     assert any(doubt.kind == "training prompts cut" for doubt in bakeoff.open(store.directory).doubts)
 

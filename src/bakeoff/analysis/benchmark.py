@@ -140,6 +140,7 @@ class Table:
         per_seed = [float(mean) for mean in array.mean(axis=1)] if array is not None else []
         low, high = st.mean_interval(array, self.seed_pool(name)) if array is not None else (math.nan, math.nan)
         trained = self.trained[name]
+        texts = [record.text_loss for record in records if record.text_loss]
         return Cell(
             model=self.model,
             task=self.task,
@@ -175,6 +176,8 @@ class Table:
             percent=self.percent,
             solo_train_seconds=_alone(records, solo) if trained else None,
             solo=solo,
+            text_loss=texts[0].before if texts else None,
+            text_loss_changes=tuple(text.change for text in texts) if trained else (),
         )
 
     def comparisons(self) -> list[Comparison]:

@@ -58,7 +58,8 @@ class Cell(Frozen):
     where each had the device to itself; `adapter_bytes` the largest of the runs, `trainable_percent` is of
     `total_params`, which counts the adapter too. `constant_seeds` counts runs with one answer to every item,
     `diverged_runs` those that diverged and have no score. `split` is what it was judged on: the test set, or training
-    examples held out.
+    examples held out. `text_loss` is the base's loss of the study's held-out text (nats per token), `text_loss_changes`
+    what training added to it, by run in the order of `seeds`. `floor` is what unrelated answers score by this metric.
     """
 
     model: str
@@ -96,6 +97,9 @@ class Cell(Frozen):
     split: Split = "test"
     solo_train_seconds: float | None = None
     solo: Solo | None = None
+    text_loss: float | None = None
+    text_loss_changes: tuple[float, ...] = ()
+    floor: float | None = None
 
 
 class Comparison(Frozen):

@@ -55,7 +55,8 @@ def results(store: Store) -> Results:
             place = words.place(model if many else "", task, benchmark, split)
             for metric in metrics:
                 table = Table(model, task, benchmark, metric, split, place, methods, graded, sizes)
-                rows = table.cells()
+                floor = _floor(plan, task, benchmark, metric)
+                rows = [cell.model_copy(update={"floor": floor}) for cell in table.cells()]
                 if metric != metrics[0] and all(row.mean is None for row in rows):
                     continue
                 cells += rows
@@ -111,6 +112,11 @@ def _split(plan: Mapping[str, Any], task: str, here: Sequence[Run], graded: Mapp
     planned: Split | None = plan.get("tasks", {}).get(task, {}).get("split")
     stored: list[Split] = [graded[run.key].record.trial.task_spec.split for run in here if run.key in graded]
     return planned or (stored[0] if stored else "test")
+
+
+def _floor(plan: Mapping[str, Any], task: str, benchmark: str, metric: str) -> float | None:
+    """What unrelated answers score, where the plan tells."""
+    return plan.get("tasks", {}).get(task, {}).get("floors", {}).get(benchmark, {}).get(metric)
 
 
 def _curve(store: Store, model: str, task: str, method: str, runs: Sequence[Run]) -> Curve | None:
@@ -192,6 +198,7 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
         "trials_planned": len(plan["trials"]),
         "trials_stored": len(records),
         "notes": plan.get("notes", {}),
+        "forgetting": plan.get("forgetting"),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from bakeoff.data.messages import Encoded, decode, encode_choices, encode_prompt, end_ids
+from bakeoff.data.messages import Encoded, decode, encode_choices, encode_prompt, encode_training, end_ids
 from bakeoff.engine.generate import Request, generate
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.randomness import sampler
@@ -22,18 +23,27 @@ LEFT_OUT = 0.01  # share of a benchmark's samples that may go without a grade
 
 @dataclass(frozen=True)
 class Questions:
-    """A benchmark's examples as token ids for one context length, and how they are to be answered."""
+    """A benchmark's examples as token ids for one context length, and how they are to be answered.
+
+    `references` are the reference answers behind their prompts, where a `generate` task asks for their `loss`.
+    """
 
     task: Task
     benchmark: str
     examples: tuple[Example, ...]
     encoded: tuple[Encoded, ...]
     decoding: Decoding
+    references: tuple[Encoded, ...] = ()
 
     @property
     def cut(self) -> int:
         """How many prompts were longer than the context and lost their middle."""
         return sum(item.cut > 0 for item in self.encoded)
+
+    @property
+    def references_cut(self) -> int:
+        """How many reference answers were too long, and are scored without their end."""
+        return sum(item.answer_cut > 0 for item in self.references)
 
 
 def questions(
@@ -43,9 +53,11 @@ def questions(
     how = decoding or task.decoding
     if task.kind == "choose":
         encoded = tuple(encode_choices(tokenizer, example, context) for example in examples)
-    else:
-        encoded = tuple(encode_prompt(tokenizer, example, context - how.max_new_tokens) for example in examples)
-    return Questions(task, benchmark, tuple(examples), encoded, how)
+        return Questions(task, benchmark, tuple(examples), encoded, how)
+    encoded = tuple(encode_prompt(tokenizer, example, context - how.max_new_tokens) for example in examples)
+    scored = examples if "loss" in task.metrics else ()
+    references = tuple(encode_training(tokenizer, example, context) for example in scored)
+    return Questions(task, benchmark, tuple(examples), encoded, how, references)
 
 
 Answer = Callable[[Questions], list[list[list[Completion]]]]  # -> [lanes][examples][draws]
@@ -61,7 +73,30 @@ def answer(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[list[
             [[chosen(example, scores)] for example, scores in zip(ask.examples, lane, strict=True)]
             for lane in score(lanes, ask.encoded)
         ]
-    return _generated(lanes, ask, keys)
+    drawn = _generated(lanes, ask, keys)
+    return [with_losses(ask, *each) for each in zip(drawn, score(lanes, ask.references), strict=True)]
+
+
+def with_losses(
+    ask: Questions, completions: list[list[Completion]], scores: Sequence[Sequence[float]]
+) -> list[list[Completion]]:
+    """One lane's completions with the loss of their reference answers, from the log-probabilities of these."""
+    if not ask.references:
+        return completions
+    losses = [-score / len(item.leaves[0]) for item, (score,) in zip(ask.references, scores, strict=True)]
+    return [
+        [one.model_copy(update={"loss": loss}) for one in own] for own, loss in zip(completions, losses, strict=True)
+    ]
+
+
+def text_losses(lanes: Lanes, items: Sequence[Encoded]) -> list[float]:
+    """Every lane's loss of texts (`encode_text`), nats per token, all tokens alike."""
+    return [mean_loss(items, scores) for scores in score(lanes, items)]
+
+
+def mean_loss(items: Sequence[Encoded], scores: Sequence[Sequence[float]]) -> float:
+    """The loss of all leaves together, nats per token, from their log-probabilities."""
+    return -math.fsum(sum(own) for own in scores) / sum(len(leaf) for item in items for leaf in item.leaves)
 
 
 def chosen(example: Example, scores: Sequence[float]) -> Completion:
@@ -75,7 +110,7 @@ def score(lanes: Lanes, items: Sequence[Encoded]) -> list[list[list[float]]]:
     count = len(lanes.adapters)
     found: list[list[list[float]]] = [[[0.0] * len(item.leaves) for item in items] for _ in range(count)]
     budget = SCORED_TOKENS.get(lanes.backbone.device.type, 4_096) // count
-    for batch in _within(items, budget):
+    for batch in _within(items, budget) if items else []:
         packed = lanes.pack([[items[i] for i in batch]] * count)
         want = packed.targets
         width = packed.ids.shape[1]

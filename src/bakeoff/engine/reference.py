@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bakeoff.data.messages import Encoded, decode, end_ids
-from bakeoff.engine.evaluate import Questions, chosen
+from bakeoff.engine.evaluate import Questions, chosen, mean_loss, with_losses
 from bakeoff.engine.plain import Plain
 from bakeoff.engine.randomness import generator
 from bakeoff.engine.train import Learner, Progress, update
@@ -75,7 +75,7 @@ def answer(model: Plain, ask: Questions, key: str) -> list[list[Completion]]:
         return [
             [chosen(example, scores)] for example, scores in zip(ask.examples, score(model, ask.encoded), strict=True)
         ]
-    return _generated(model, ask, key)
+    return with_losses(ask, _generated(model, ask, key), score(model, ask.references))
 
 
 @torch.inference_mode()
@@ -91,6 +91,11 @@ def score(model: Plain, items: Sequence[Encoded]) -> list[list[float]]:
             own = (own.float() if own.dtype in (torch.float16, torch.bfloat16) else own).log_softmax(-1)
             found[i].append(float(own[torch.arange(len(leaf)), torch.tensor(leaf)].sum()))
     return found
+
+
+def text_loss(model: Plain, items: Sequence[Encoded]) -> float:
+    """The loss of texts (`encode_text`), nats per token, all tokens alike."""
+    return mean_loss(items, score(model, items))
 
 
 def _generated(model: Plain, ask: Questions, key: str) -> list[list[Completion]]:

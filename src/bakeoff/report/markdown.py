@@ -30,12 +30,13 @@ def render(results: Results) -> str:
     for section in found:
         lines += [f"## {escape(section.title)}", "", *_scores(section), ""]
         for metric, cells in section.others.items():
-            lines += [f"Also {escape(metric)}:", "", *_others(cells), ""]
+            lines += [f"Also {escape(metric + tables.floor(cells))}:", "", *_others(cells), ""]
         for swept in tables.swept(section):
             lines += [*_swept(section, swept), ""]
         if section.comparisons:
             lines += [*_differences(section), ""]
     lines += ["## Cost", "", tables.cost_explained(results), "", *_costs(results), ""]
+    lines += _forgetting(results)
     lines += ["## Provenance", "", *_provenance(results), ""]
     return "\n".join(lines)
 
@@ -148,6 +149,17 @@ def _costs(results: Results) -> list[str]:
     heads = list(tables.cost(results.cells[0]))
     rows = [[escape(c.model), escape(c.task), escape(c.method), *map(escape, tables.cost(c).values())] for c in cells]
     return grid(["model", "task", "method", *map(escape, heads)], rows, "lll" + "r" * len(heads))
+
+
+def _forgetting(results: Results) -> list[str]:
+    told = tables.forgetting_explained(results)
+    cells = [cell for group in tables.forgetting(results) for cell in group]
+    if not told or not cells:
+        return ["## Forgetting", "", escape(told), ""] if told else []
+    heads = list(tables.forgotten(cells[0]))
+    rows = [[escape(c.model), escape(c.task), escape(c.method), *tables.forgotten(c).values()] for c in cells]
+    drawn = grid(["model", "task", "method", *heads], rows, "lll" + "r" * len(heads))
+    return ["## Forgetting", "", escape(told), "", *drawn, ""]
 
 
 def _provenance(results: Results) -> list[str]:

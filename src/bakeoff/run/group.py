@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import bakeoff
-from bakeoff.data.messages import Encoded, encode_training
+from bakeoff.data.messages import Encoded, encode_text, encode_training
 from bakeoff.engine import evaluate, meter, prove, reference
 from bakeoff.engine import train as training
 from bakeoff.engine.evaluate import Questions, graded, questions
@@ -30,7 +30,7 @@ from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
 from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
-from bakeoff.store.record import Benchmark, Cost, Provenance, Record, Sample, Solo
+from bakeoff.store.record import Benchmark, Cost, Provenance, Record, Sample, Solo, TextLoss
 from bakeoff.store.store import Store
 from bakeoff.study.spec import Quantize, Trial
 from bakeoff.tasks.task import Completion
@@ -50,6 +50,7 @@ class Workplace:
     _doubt: str = ""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     _solos: dict[tuple[str, str], Solo | None] = field(default_factory=dict)
+    _bare_losses: dict[tuple[str, Quantize | None, int, str], TextLoss] = field(default_factory=dict)
 
     def backbone(self, name: str, quantize: Quantize | None) -> Backbone:
         """The model with its weights, quantized or not; one is held at a time."""
@@ -108,6 +109,32 @@ class Workplace:
                 self.progress.note(f"{trial.label()}: its cost alone could not be measured ({_reason(error)})")
         return self._solos[key]
 
+    def held_out(self, backbone: Backbone, context: int) -> tuple[Encoded, ...]:
+        """The held-out texts as token ids; none where the study asks for none, or the model is an encoder-decoder."""
+        asked = self.plan.held_out
+        if asked is None or backbone.encoder_decoder:
+            return ()
+
+        def encode() -> tuple[Encoded, ...]:
+            items = (encode_text(backbone.tokenizer, text, context) for text in asked.texts)
+            if not (several := tuple(item for item in items if item.leaves[0])):
+                raise TrialError("no held-out text has a second token, whose loss could be told")
+            return several
+
+        return self._once((backbone.name, " text", context), encode)
+
+    def bare_loss(self, trial: Trial, backbone: Backbone, engine: str, context: int) -> TextLoss | None:
+        """The loss of the held-out text under the base as it is, in the trial's engine; None without such text."""
+        items, key = self.held_out(backbone, context), (trial.model, trial.quantize, context, engine)
+        if items and key not in self._bare_losses:
+            if engine == "lanes":
+                (loss,) = evaluate.text_losses(Lanes(backbone, [Adapter()]), items)
+            else:
+                loss = reference.text_loss(Plain(backbone, Adapter()).eval(), items)
+            tokens = sum(len(item.leaves[0]) for item in items)
+            self._bare_losses[key] = TextLoss(before=loss, after=loss, texts=len(items), tokens=tokens)
+        return self._bare_losses.get(key)
+
     def _once(self, key: tuple[str, str, int], make: Callable[[], Any]) -> Any:
         if key not in self._encoded:
             self._encoded = {k: v for k, v in self._encoded.items() if k[0] == key[0]}
@@ -141,6 +168,7 @@ def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list
     place.progress.group(trials, about.engine)
     context = context_for(backbone, methods[0].virtual_tokens())
     about.solo = place.solo(trials[0], methods[0], backbone, about.engine, context)
+    about.bare_loss = place.bare_loss(trials[0], backbone, about.engine, context)
     adapters = [
         method.attach(backbone, generator(trial.seed, "init")) for method, trial in zip(methods, trials, strict=True)
     ]
@@ -163,6 +191,7 @@ class _Outcome:
     train_seconds: float
     eval_seconds: float
     peak_bytes: int | None
+    text_loss: float | None = None
 
 
 def _lanes_engine(
@@ -182,10 +211,13 @@ def _lanes_engine(
             adapter.eval()
         answers.append(evaluate.answer(lanes.subset(alive), ask, [trials[i].key() for i in alive]))
     answering = (time.perf_counter() - started) / max(1, len(alive))
+    peak, items = _peak(backbone, trials), place.held_out(backbone, context)
+    told = evaluate.text_losses(lanes.subset(alive), items) if items and alive else []
+    losses = dict(zip(alive, told, strict=False))
     outcomes = []
     for i, learner in enumerate(learners):
         own = [found[alive.index(i)] for found in answers] if i in alive else []
-        outcomes.append(_outcome(asked, own, learner, seconds / len(trials), answering, _peak(backbone, trials)))
+        outcomes.append(_outcome(asked, own, learner, seconds / len(trials), answering, peak, losses.get(i)))
     return outcomes
 
 
@@ -206,9 +238,10 @@ def _reference_engine(
         for ask in asked if not (learner and learner.diverged) else []:
             place.progress.evaluating(ask.benchmark)
             answers.append(reference.answer(model, ask, trial.key()))
-        outcomes.append(
-            _outcome(asked, answers, learner, seconds, time.perf_counter() - started, _peak(backbone, trials))
-        )
+        answering, peak = time.perf_counter() - started, _peak(backbone, trials)
+        items = place.held_out(backbone, context)
+        loss = reference.text_loss(model, items) if items and answers else None
+        outcomes.append(_outcome(asked, answers, learner, seconds, answering, peak, loss))
     return outcomes
 
 
@@ -225,7 +258,7 @@ def _learners(
 
 def _outcome(
     asked: Sequence[Questions], answers: Sequence[list[list[Completion]]], learner: Learner | None,
-    train_seconds: float, eval_seconds: float, peak: int | None,
+    train_seconds: float, eval_seconds: float, peak: int | None, text_loss: float | None,
 ) -> _Outcome:  # fmt: skip
     samples: list[Sample] = []
     benchmarks: dict[str, Benchmark] = {}
@@ -233,7 +266,7 @@ def _outcome(
         found = graded(ask, own)
         samples += found
         benchmarks[ask.benchmark] = _benchmark(ask, found)
-    return _Outcome(learner, samples, benchmarks, train_seconds, eval_seconds, peak)
+    return _Outcome(learner, samples, benchmarks, train_seconds, eval_seconds, peak, text_loss)
 
 
 def _benchmark(ask: Questions, samples: Sequence[Sample]) -> Benchmark:
@@ -247,10 +280,19 @@ def _benchmark(ask: Questions, samples: Sequence[Sample]) -> Benchmark:
         "prompts_cut": ask.cut,
         "unparsable": sum(bool(sample.detail.get("unparsable")) for sample in samples),
         "truncated": sum(bool(sample.detail.get("truncated")) for sample in samples),
+        **({"reference_answers_cut": ask.references_cut} if ask.references else {}),
     }
     if ask.task.runs_code:
         counts["harness_errors"] = sum(sample.detail.get("verdict") == "harness-error" for sample in samples)
     return Benchmark(metrics=metrics, n_items=len(ask.examples), counts=counts)
+
+
+def _cut(examples: Sequence[Encoded]) -> dict[str, int]:
+    """How many training examples lost the middle of their prompt, how many the end of their answer."""
+    return {
+        "training_prompts_cut": sum(item.cut > 0 for item in examples),
+        "training_answers_cut": sum(item.answer_cut > 0 for item in examples),
+    }
 
 
 def _stored(
@@ -270,13 +312,15 @@ def _stored(
     if method.trains:
         adapter.save(folder / "adapter")
     added = 0 if method.solo else trainable
+    bare = about.bare_loss
     record = Record(
         key=key,
         trial=trial,
         status="diverged" if learner and learner.diverged else "done",
         reason=learner.diverged if learner else "",
         benchmarks=out.benchmarks,
-        counts={"training_prompts_cut": sum(item.cut > 0 for item in learner.examples)} if learner else {},
+        counts=_cut(learner.examples) if learner else {},
+        text_loss=bare.model_copy(update={"after": out.text_loss}) if bare and out.text_loss is not None else None,
         trainable_params=trainable,
         total_params=backbone.parameters() + added,
         cost=Cost(
@@ -297,7 +341,7 @@ def _stored(
 
 @dataclass
 class _About:
-    """The provenance of one group, and what its method costs alone."""
+    """The provenance of one group, what its method costs alone, and the base's loss of the held-out text."""
 
     place: Workplace
     number: int
@@ -305,6 +349,7 @@ class _About:
     started: str
     engine: str = "none"
     solo: Solo | None = None
+    bare_loss: TextLoss | None = None
 
     @cached_property
     def provenance(self) -> Provenance:

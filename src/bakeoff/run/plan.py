@@ -13,6 +13,8 @@ import torch
 
 import bakeoff
 from bakeoff.analysis import words
+from bakeoff.data.heldout import HeldOut, held_out
+from bakeoff.data.messages import remark
 from bakeoff.engine.train import total_steps
 from bakeoff.errors import InputError, extra
 from bakeoff.methods.method import Method, build
@@ -39,6 +41,7 @@ class Plan:
     device: str
     group_size: int
     backbones: dict[str, Backbone]  # without weights
+    held_out: HeldOut | None = None
 
     def as_json(self) -> str:
         """plan.json: labels and keys of all trials, and their groups. A function of the study and the device kind."""
@@ -51,13 +54,14 @@ class Plan:
                 "metrics": list(task.metrics),
                 "benchmarks": list(self.examples[name].benchmarks),
                 "split": self.study.tasks[name].split,
+                "floors": self._floors(name),
             }
             for name, task in self.tasks.items()
         }
         notes = {
             "study": list(self.study.notes),
             "random_weights": [name for name, backbone in self.backbones.items() if backbone.random_weights],
-            "models": {name: model.path for name, model in self.study.models.items()},
+            "models": {name: self._model_told(name) for name in self.study.models},
             "methods": {name: _told(spec) for name, spec in self.study.methods.items()},
             "tasks": {name: self.told(name) for name in self.tasks},
             "training": {
@@ -78,6 +82,7 @@ class Plan:
             "group_size": self.group_size,
             "notes": notes,
             **({} if self.study.published is None else {"published": self.study.published}),
+            **({"forgetting": self._forgetting()} if self.held_out else {}),
         }
         return json.dumps(data, indent=1) + "\n"
 
@@ -86,6 +91,20 @@ class Plan:
         base, counts = self.backbones[model].parameters(), {n: c for (m, n), c in self.parameters.items() if m == model}
         solo = {name: _kind(self.study.methods[name].use).solo for name in counts}
         return {name: {"trainable": n, "total": base + (0 if solo[name] else n)} for name, n in counts.items()}
+
+    def _floors(self, task: str) -> dict[str, dict[str, float]]:
+        """By benchmark and metric, what a task's unrelated answers would score."""
+        return {name: self.tasks[task].floors(name, rows) for name, rows in self.examples[task].benchmarks.items()}
+
+    def _model_told(self, name: str) -> str:
+        """Where a model lies, and what is done otherwise than its chat template says."""
+        return " ".join(filter(None, [self.study.models[name].path, remark(self.backbones[name].tokenizer)]))
+
+    def _forgetting(self) -> dict[str, Any]:
+        """The held-out text, and the models that have no loss on it."""
+        assert self.held_out and self.study.forgetting
+        without = [name for name, backbone in self.backbones.items() if backbone.encoder_decoder]
+        return {"text": self.study.forgetting.text, "texts": len(self.held_out.texts), "not_available": without}
 
     def told(self, task: str) -> str:
         """A task and its numbers of examples in a line."""
@@ -102,11 +121,13 @@ def make(study: Study, group_size: int | None = None) -> Plan:
     }
     examples = {name: splits(task, study.tasks[name], study.data) for name, task in tasks.items()}
     weights = {name: weights_hash(spec, f"models.{name}.path") for name, spec in study.models.items()}
-    trials = expand(study, weights, {name: found.fingerprint for name, found in examples.items()})
+    text = held_out(study.forgetting, study.data) if study.forgetting else None
+    prints = {name: found.fingerprint for name, found in examples.items()}
+    trials = expand(study, weights, prints, text and text.fingerprint)
     _distinct(trials)
     size = group_size or min(_lanes(device, backbone) for backbone in backbones.values())
     groups = tuple(_grouped(trials, examples, size))
-    return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones)
+    return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones, text)
 
 
 def check_engine(plan: Plan, engine: str) -> None:

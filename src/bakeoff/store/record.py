@@ -96,6 +96,23 @@ class Cost(Frozen):
     solo: Solo | None = None
 
 
+class TextLoss(Frozen):
+    """The loss of held-out text (nats per token, all tokens alike): `before`, of the bare base, and `after` training.
+
+    `tokens` are those predicted, in `texts` texts, each cut at its end to the context.
+    """
+
+    before: float
+    after: float
+    texts: int
+    tokens: int
+
+    @property
+    def change(self) -> float:
+        """How much worse the text is predicted after training; below 0 where it is predicted better."""
+        return self.after - self.before
+
+
 class Provenance(Frozen):
     """How it ran: never part of a trial's identity. `sandboxes` are the tiers that held model-written code."""
 
@@ -115,6 +132,7 @@ class Record(Frozen):
     """The trial's result, written last and once; a trial directory that holds one is complete.
 
     `counts` holds what was counted in training, such as `training_prompts_cut`, beside each benchmark's own.
+    `text_loss` is there where the study asks for it and the model is no encoder-decoder.
     """
 
     schema_version: Literal[1] = 1
@@ -124,6 +142,7 @@ class Record(Frozen):
     reason: str = ""
     benchmarks: dict[str, Benchmark] = {}
     counts: dict[str, int] = {}
+    text_loss: TextLoss | None = None
     trainable_params: int = 0
     total_params: int = 0
     cost: Cost = Cost()

@@ -9,13 +9,16 @@ from bakeoff.study import registry
 from bakeoff.study.spec import Study, Trial
 
 
-def expand(study: Study, weights: Mapping[str, str], datasets: Mapping[str, str]) -> list[Trial]:
+def expand(
+    study: Study, weights: Mapping[str, str], datasets: Mapping[str, str], held_out: str | None = None
+) -> list[Trial]:
     """Every model x task x method x seed; a method that trains nothing is one trial with no seed.
 
-    `weights` holds each model's content hash, `datasets` each task's, by their names in the study.
+    `weights` holds each model's content hash, `datasets` each task's, by their names in the study; `held_out` is that
+    of the text whose loss the study asks for.
     """
     return [
-        _trial(study, model, task, method, seed, weights[model], datasets[task])
+        _trial(study, model, task, method, seed, weights[model], datasets[task], held_out)
         for model in study.models
         for task in study.tasks
         for method, spec in study.methods.items()
@@ -23,7 +26,9 @@ def expand(study: Study, weights: Mapping[str, str], datasets: Mapping[str, str]
     ]
 
 
-def _trial(study: Study, model: str, task: str, method: str, seed: int | None, weights: str, dataset: str) -> Trial:
+def _trial(
+    study: Study, model: str, task: str, method: str, seed: int | None, weights: str, dataset: str, held_out: str | None
+) -> Trial:
     spec, asked = study.methods[method], study.tasks[task]
     return Trial(
         model=model,
@@ -40,6 +45,7 @@ def _trial(study: Study, model: str, task: str, method: str, seed: int | None, w
         quantize=spec.quantize,
         training=None if seed is None else spec.training,
         seed=seed,
+        held_out=held_out,
     )
 
 

@@ -19,9 +19,21 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bakeoff.errors import InputError, suggest
 from bakeoff.study import registry
-from bakeoff.study.spec import MethodSpec, Model, Study, TaskSpec, Training
+from bakeoff.study.spec import Forgetting, MethodSpec, Model, Study, TaskSpec, Training
 
-_KEYS = ("study", "models", "tasks", "methods", "training", "seeds", "data", "plugins", "notes", "published")
+_KEYS = (
+    "study",
+    "models",
+    "tasks",
+    "methods",
+    "training",
+    "seeds",
+    "data",
+    "plugins",
+    "notes",
+    "published",
+    "forgetting",
+)
 _ROW_KEYS = ("use", "training", "quantize")  # keys of a method's entry that are no hyperparameters
 _REQUIRED = ("study", "models", "tasks", "methods")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no file or path can hold
@@ -187,6 +199,7 @@ def _check_keys(raw: dict[str, Any], path: Path) -> None:
         "data": dict,
         "plugins": list,
         "notes": list,
+        "forgetting": dict,
     }.items():
         if raw.get(key) is not None and not isinstance(raw[key], kind):
             raise InputError(key, f"expected a {'list' if kind is list else 'mapping'}, got {raw[key]!r}")
@@ -217,6 +230,8 @@ def _absolute(raw: dict[str, Any], base: Path) -> None:
         raw["data"] = {hub: fix(path) for hub, path in raw["data"].items()}
     if "published" in raw:
         raw["published"] = fix(raw["published"])
+    if "forgetting" in raw:
+        raw["forgetting"] = fixed(raw["forgetting"], "text")
 
 
 def _with_adapter_configs(raw: dict[str, Any]) -> None:
@@ -254,7 +269,8 @@ def _limited(entry: Any, limit: int) -> Any:
 def _checked(raw: dict[str, Any], offered: Collection[str]) -> Study:
     models = {str(name): validated(Model, spec, f"models.{name}") for name, spec in raw["models"].items()}
     tasks = dict(_tasks(raw["tasks"]))
-    raw["data"] = _data(raw["data"], tasks, offered)
+    forgetting = validated(Forgetting, raw["forgetting"], "forgetting") if raw.get("forgetting") else None
+    raw["data"] = _data(raw["data"], tasks, [forgetting.text] if forgetting else [], offered)
     shared = raw.get("training") or {}
     _check_training(shared, "training")
     methods = dict(_methods(raw["methods"], shared))
@@ -263,6 +279,7 @@ def _checked(raw: dict[str, Any], offered: Collection[str]) -> Study:
         "models": {name: model.model_dump() for name, model in models.items()},
         "tasks": {name: task.model_dump() for name, task in tasks.items()},
         "methods": {name: method.model_dump() for name, method in methods.items()},
+        "forgetting": forgetting and forgetting.model_dump(),
         "data": raw["data"],
         "plugins": raw["plugins"],
         "notes": raw.get("notes") or [],
@@ -289,9 +306,12 @@ def _tasks(entries: Iterable[Any]) -> Iterator[tuple[str, TaskSpec]]:
         yield name, validated(TaskSpec, spec, f"tasks.{name}")
 
 
-def _data(data: Mapping[str, str], tasks: Mapping[str, TaskSpec], offered: Collection[str]) -> dict[str, str]:
+def _data(
+    data: Mapping[str, str], tasks: Mapping[str, TaskSpec], others: Sequence[str], offered: Collection[str]
+) -> dict[str, str]:
     """The places of data, less what was merely offered and no task reads; InputError for what is not there."""
     read = [hub for spec in tasks.values() for hub in registry.find("tasks", spec.use, spec.use).hub_ids]
+    read += others
     used = {hub: path for hub, path in data.items() if hub in read or hub not in offered}
     for hub, path in used.items():
         if not isinstance(path, str) or not Path(path).exists():

@@ -72,6 +72,20 @@ class TaskSpec(Frozen):
         return self
 
 
+class Forgetting(Frozen):
+    """Text that no task teaches: how its loss changes in training says what a model forgets.
+
+    `text` is a file or a hub id, `field` the column that holds the text, `limit` how many rows are read, by a fixed
+    draw.
+    """
+
+    text: str = Field(min_length=1)
+    field: str = Field(min_length=1, default="text")
+    split: str = Field(min_length=1, default="test")
+    config: str | None = None
+    limit: Count = 200
+
+
 class Training(Frozen):
     """One optimisation run in transformers.TrainingArguments' words, with its defaults.
 
@@ -120,6 +134,7 @@ class Study(Frozen):
     tasks: dict[str, TaskSpec] = Field(min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field(min_length=1, default=(0,))
+    forgetting: Forgetting | None = None
     data: dict[str, str] = {}
     plugins: tuple[str, ...] = ()
     notes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
@@ -156,8 +171,9 @@ class Trial(Frozen):
     """One cell of a study: everything that says *what* is measured.
 
     `model`, `task` and `method` are the names the study gives them: labels, outside the key. `weights` is the content
-    hash of the model's files, `dataset` that of the examples used. `method_version` has the versions of a combination's
-    parts beside its own. `training` and `seed` are None where nothing is trained.
+    hash of the model's files, `dataset` that of the examples used, `held_out` that of the held-out text where the study
+    asks for its loss (else no part of the key). `method_version` has the versions of a combination's parts beside its
+    own. `training` and `seed` are None where nothing is trained.
     """
 
     model: str
@@ -175,10 +191,12 @@ class Trial(Frozen):
     protocol: int = PROTOCOL
     training: Training | None
     seed: Seed | None
+    held_out: str | None = None
 
     def key(self) -> str:
         """sha256 (64 hexadecimal digits) of the canonical JSON of the trial without its labels."""
-        identity = self.model_dump(mode="json", exclude={"model", "task", "method"})
+        unasked = {"held_out"} if self.held_out is None else set()
+        identity = self.model_dump(mode="json", exclude={"model", "task", "method"} | unasked)
         return hashlib.sha256(canonical(identity).encode()).hexdigest()
 
     def label(self) -> str:

@@ -22,12 +22,14 @@ class Completion(Frozen):
     """What a model made of one example: generated `text`, or the chosen label and every label's log-probability.
 
     A label's score is the sum of the log-probabilities of all its tokens (nats), not divided by their number and
-    without the end-of-turn token: normalisation "none". `truncated` says that the token limit ended the text.
+    without the end-of-turn token: normalisation "none". `truncated` says that the token limit ended the text. `loss` is
+    that of the example's reference answer, end of turn included (nats per token), where the task asks for it.
     """
 
     text: str
     logprobs: tuple[float, ...] = ()
     truncated: bool = False
+    loss: float | None = None
 
 
 class Grade(Frozen):
@@ -71,6 +73,10 @@ class Task(ABC):
     @abstractmethod
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
         """One grade per (example, completion) pair, in order. Example i belongs to completion i."""
+
+    def floors(self, benchmark: str, examples: Sequence[Example]) -> dict[str, float]:
+        """By metric, what answers to other examples would score: shown beside the scores, where it is not 0."""
+        return {}
 
 
 class Splits(Frozen):
