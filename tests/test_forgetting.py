@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ class Judged(ToyText):
 
     metrics = ("accuracy", "loss")
 
-    def grade(self, examples: list[Example], completions: list[Completion]) -> list[Grade]:
+    def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
         grades = super().grade(examples, completions)
         pairs = zip(grades, completions, strict=True)
         return [Grade(scores={**grade.scores, "loss": one.loss or 0.0}) for grade, one in pairs]

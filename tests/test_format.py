@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def example(*turns: str, system: str = SYSTEM, user: str = USER, answer: str = "
     return Example(id="e1", messages=tuple(messages), choices=LABELS)
 
 
-def listed(tokenizer: Any, title: str, prompt: Sequence[int], leaves: dict[str, Sequence[int]]) -> str:
+def listed(tokenizer: Any, title: str, prompt: Sequence[int], leaves: Mapping[str, Sequence[int]]) -> str:
     """Every token as a line: its id, itself, and whether it is read, learned or scored."""
     lines = [f"# {title}"]
     for kind, ids in {"read": prompt, **leaves}.items():

@@ -125,7 +125,8 @@ class Workplace:
 
     def bare_loss(self, trial: Trial, backbone: Backbone, engine: str, context: int) -> TextLoss | None:
         """The loss of the held-out text under the base as it is, in the trial's engine; None without such text."""
-        items, key = self.held_out(backbone, context), (trial.model, trial.quantize, context, engine)
+        items = self.held_out(backbone, context)
+        key = trial.model, trial.quantize, context, engine
         if items and key not in self._bare_losses:
             if engine == "lanes":
                 (loss,) = evaluate.text_losses(Lanes(backbone, [Adapter()]), items)
