@@ -178,6 +178,7 @@ class Bait:
         while True:
             processes = parents()
             jails = {jail.process.pid for slot in grader._slots for jail in (slot._candidate, slot._judge) if jail}
+            jails |= {slot.folder.keeper.pid for slot in grader._slots if slot.folder.keeper}
             if grader.tier == "bubblewrap":  # bwrap waits outside for the zygote, its only child
                 jails |= {pid for pid, parent in processes.items() if parent in jails}
             left = [pid for pid in processes if _below(pid, os.getpid(), processes) and pid not in jails | self.others]

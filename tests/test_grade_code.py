@@ -60,16 +60,15 @@ def test_verdicts_and_pass_at_k(graded):
 
 
 def test_problems_on_which_the_sandbox_breaks_are_left_out_and_said(graded):
-    """Two of 200 rows: their tests can be parsed and not run."""
+    """One of 100 rows: its tests can be parsed and not run."""
     test = "assert f(2) == 3"
-    rows = [ROW | {"task_id": i, "test": test if i else f"{test}\nreturn"} for i in range(100) for _ in range(2)]
-    code, told, written, _ = graded(rows, "--k", "1,2")
-    assert code == 0 and [row["verdict"] for row in written[:3]] == ["harness-error", "harness-error", "pass"]
-    for k in (1, 2):
-        left = f"1 left out, where the sandbox broke and fewer than {k} verdicts remain"
-        assert f"pass@{k}: 100.0 % (standard error 0.0) over 99 problems; {left}\n" in told
-    code, _, written, complaints = graded(rows[:190])
-    assert code != 0 and "grading code broke on 2 of 190 samples" in complaints and len(written) == 190
+    rows = [ROW | {"task_id": i, "test": test if i else f"{test}\nreturn"} for i in range(100)]
+    code, told, written, _ = graded(rows)
+    assert code == 0 and [row["verdict"] for row in written[:2]] == ["harness-error", "pass"]
+    left = "1 left out, where the sandbox broke and fewer than 1 verdicts remain"
+    assert f"pass@1: 100.0 % (standard error 0.0) over 99 problems; {left}\n" in told
+    code, _, written, complaints = graded(rows[:20])
+    assert code != 0 and "grading code broke on 1 of 20 samples" in complaints and len(written) == 20
 
 
 def test_mbpps_own_fields(graded):

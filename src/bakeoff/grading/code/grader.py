@@ -11,12 +11,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from queue import SimpleQueue
 from typing import get_args
 
 from bakeoff.errors import InputError, TrialError
 from bakeoff.grading.code import tiers
+from bakeoff.grading.code.folder import Folder
 from bakeoff.grading.code.slot import Broken, Item, Slot, Verdict
 from bakeoff.grading.code.tiers import Tier
 
@@ -127,7 +127,7 @@ class Grader:
         return ""
 
 
-def works(tier: Tier, folder: Path) -> tuple[Slot | None, str]:
+def works(tier: Tier, folder: Folder) -> tuple[Slot | None, str]:
     """A slot of that tier that has run a sample rightly, or why there is none."""
     if reason := tiers.missing(tier):
         return None, reason
@@ -147,7 +147,7 @@ def works(tier: Tier, folder: Path) -> tuple[Slot | None, str]:
 def check(verdicts: Sequence[Verdict], allowed: float = 0.01) -> None:
     """TrialError where the grader broke on more than that share of the samples: what is left would mean too little."""
     broken = [verdict for verdict in verdicts if verdict.label == "harness-error"]
-    if len(broken) > allowed * len(verdicts):
+    if broken and len(broken) / len(verdicts) > allowed:
         raise TrialError(f"grading code broke on {len(broken)} of {len(verdicts)} samples: {broken[0].detail}")
 
 

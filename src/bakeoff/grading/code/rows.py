@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bakeoff.errors import InputError, suggest
 from bakeoff.grading.code.extract import defines, extract
@@ -50,21 +50,30 @@ def write(
     path: Path, rows: Iterable[Row], verdicts: Sequence[Verdict], classic: Sequence[Verdict] | None = None
 ) -> None:
     """Write the rows with verdict, seconds, detail and sandbox, at once and complete; `classic` under `official`."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = path.with_name(f".{path.name}.{os.getpid()}")
+    file, unnamed = _create(name)
     try:
-        with open(handle, "w", encoding="utf-8") as file:
+        with file:
             for i, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
                 told = {"verdict": verdict.label, "seconds": round(verdict.seconds, 4), "detail": verdict.detail}
                 told |= {"sandbox": verdict.sandbox}
                 told |= {"official": classic[i].label} if classic else {}
                 file.write(json.dumps({**row.data, **told}) + "\n")
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+            file.flush()
+            if unnamed:  # a directory's descriptor makes Python follow the link in /proc to the file itself
+                os.link(f"/proc/self/fd/{file.fileno()}", name, src_dir_fd=file.fileno())
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        name.unlink(missing_ok=True)
         raise
+
+
+def _create(path: Path) -> tuple[TextIO, bool]:
+    """A file to write, without a name where the system can make one, so that a killed process leaves none."""
+    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            return open(os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, 0o666), "w", encoding="utf-8"), True
+    return open(path, "w", encoding="utf-8"), False
 
 
 def passed(rows: Iterable[Row], verdicts: Iterable[Verdict]) -> dict[str, list[bool]]:

@@ -14,10 +14,10 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 from bakeoff.grading.code import tiers
+from bakeoff.grading.code.folder import Folder
 from bakeoff.grading.code.jail.judge import BEGAN
 from bakeoff.grading.code.jail.zygote import GOODBYE, HEAD
 
@@ -67,16 +67,16 @@ class Broken(Exception):
 class Jail:
     """One zygote process, and the control socket to it."""
 
-    def __init__(self, tier: tiers.Tier, role: str, number: int, folder: Path):
-        command, environment = tiers.start(tier, role, number, folder)
+    def __init__(self, tier: tiers.Tier, role: str, number: int, folder: Folder):
+        command, environment = tiers.start(tier, role, number, folder.path)
         self.served = 0
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = _nameless()
         self.control, other = socket.socketpair()
         self.control.settimeout(PATIENCE)
         with other:
             self.process = subprocess.Popen(
                 command, stdin=other.fileno(), stdout=subprocess.DEVNULL, stderr=self._errors, env=environment, cwd="/",
-                start_new_session=True,
+                pass_fds=folder.held, start_new_session=True,
             )  # fmt: skip
 
     def ready(self) -> None:
@@ -152,7 +152,7 @@ class Slot:
 
     _numbers = itertools.count()
 
-    def __init__(self, tier: tiers.Tier, folder: Path):
+    def __init__(self, tier: tiers.Tier, folder: Folder):
         self.tier: tiers.Tier = tier
         self.folder = folder
         self._seen_tests = False
@@ -249,6 +249,11 @@ def _classic(candidate: Jail, judge: Jail, item: Item, seconds: float, memory: i
 def _own_word(label: Label) -> Label:
     """No sample may say of itself that the grader broke, or that its time was over."""
     return "error" if label in ("harness-error", "timeout") else label
+
+
+def _nameless() -> IO[bytes]:
+    """A file that is nowhere to be found, and gone with the last process that holds it."""
+    return open(os.memfd_create("errors"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
 
 
 class _Pipe:

@@ -12,13 +12,13 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from bakeoff.errors import InputError
+from bakeoff.grading.code.folder import Folder, kept
 from bakeoff.grading.code.jail import landlock, seccomp
 from bakeoff.grading.code.jail.confine import Cell
 
@@ -81,20 +81,16 @@ def refuse(reasons: Mapping[Tier, str]) -> InputError:
 
 
 @contextlib.contextmanager
-def files(tier: Tier) -> Iterator[Path]:
+def files(tier: Tier) -> Iterator[Folder]:
     """A directory for what a tier without namespaces keeps on the disk; it is gone in the end, and if we are killed."""
-    if tier == "bubblewrap":
-        yield Path()
-        return
-    with tempfile.TemporaryDirectory(prefix="bakeoff-code-", ignore_cleanup_errors=True) as name:
-        os.chmod(name, 0o711)
-        yield Path(name)
+    with kept(interpreter()) if tier != "bubblewrap" and not missing(tier) else contextlib.nullcontext(Folder()) as one:
+        yield one
 
 
 def start(tier: Tier, role: str, number: int, folder: Path) -> tuple[list[str], dict[str, str]]:
     """The command and environment of a zygote, the `number`th of its grader, for samples of that role.
 
-    `folder` is what `files` made for the tier.
+    `folder` is that which `files` made for the tier.
     """
     environment = ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ}
     user = secrets.choice(USERS) if os.geteuid() == 0 else None

@@ -1,1 +1,1 @@
-"""What runs inside a jail: the standard library alone, imported there as the package `jail`."""
+"""What runs inside a jail, and the keeper beside it: the standard library alone, imported there as `jail`."""

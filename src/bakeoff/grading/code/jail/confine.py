@@ -15,7 +15,6 @@ from . import landlock, seccomp
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWPID = 0x20000, 0x08000000, 0x40000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
-MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAP_AMBIENT, CLEAR_ALL = 1, 4, 47, 4
 CAPABILITIES = struct.pack("=Ii", 0x20080522, 0)  # the header of the calls, for this process
 
@@ -41,8 +40,11 @@ class Cell:
     read: list[str] = field(default_factory=list)
 
 
-def confine(cell: Cell, folder: str, seconds: float, memory: int) -> None:
-    """Shut this process in, for good. OSError where the system refuses any part of it: then nothing may be run."""
+def confine(cell: Cell, folder: str, seconds: float, memory: int, parent: int) -> None:
+    """Shut this process in, for good. OSError where the system refuses any part of it: then nothing may be run.
+
+    `parent` is the number of the process that it must not outlive, 0 where it cannot see that.
+    """
     os.setsid()
     if cell.tier == "bubblewrap" and cell.files:
         unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET)
@@ -59,6 +61,8 @@ def confine(cell: Cell, folder: str, seconds: float, memory: int) -> None:
         os.setresgid(cell.uid, cell.uid, cell.uid)
         os.setresuid(cell.uid, cell.uid, cell.uid)
     end_with_parent(signal.SIGKILL)  # after the change of user, which would undo it
+    if os.getppid() != parent:
+        raise ProcessLookupError("the zygote is gone")
     if cell.tier == "none":
         return
     prctl(PR_CAP_AMBIENT, CLEAR_ALL)
@@ -103,12 +107,6 @@ def own_files(home: str) -> None:
         unshare(CLONE_NEWNS)
         mount("none", "/", None, MS_REC | MS_PRIVATE, None)
         mount("tmpfs", home, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, TMPFS.replace("1777", "0711"))
-
-
-def leave_files(home: str) -> None:
-    """Undo `own_files`."""
-    if hasattr(library(), "umount2"):
-        library().umount2(home.encode(), MNT_DETACH)
 
 
 def unshare(flags: int) -> None:

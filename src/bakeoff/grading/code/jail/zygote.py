@@ -3,7 +3,7 @@
 It is started with a control socket as its standard input and a description of its cell as its argument. To a message
 {"role", "seconds", "memory", ...}, which brings descriptors along, it answers {"started": true} when the sample is shut
 in, or {"failed": why}; to any further byte, by killing the sample, waiting for it and answering {"ended": status}.
-When the socket closes, it kills the sample and ends; without a goodbye before, it also removes its grader's files.
+When the socket closes, it kills the sample and ends. It must hold its grader's directory, if any, as long as it lives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import random
-import shutil
 import signal
 import socket
 import struct
@@ -24,6 +23,7 @@ from typing import Any
 
 from . import candidate, classic, confine, judge, seccomp
 from .confine import Cell
+from .keeper import clear
 
 # What answers to programming exercises import: loaded once here, then there in every fork.
 PRELOADED = (
@@ -70,20 +70,19 @@ def main() -> None:
 
 
 def orphaned(cell: Cell) -> None:
-    """The parent is gone: leave nothing and end."""
+    """The parent is gone: leave nothing that runs and end. The keeper sees it, and removes the files."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for child in living:
         end(cell, child)
-    if cell.home:
-        confine.leave_files(cell.home)
-        shutil.rmtree(os.path.dirname(cell.home), ignore_errors=True)
     os._exit(0)
 
 
 def end(cell: Cell, child: int) -> int:
     """Kill a sample, in tier "none" with its process group; its exit code, negative for a signal."""
-    with contextlib.suppress(ProcessLookupError):
-        (os.killpg if cell.tier == "none" else os.kill)(child, signal.SIGKILL)
+    if cell.tier == "none":
+        with contextlib.suppress(ProcessLookupError):  # it has made no group yet
+            os.killpg(child, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -97,9 +96,10 @@ def serve(
         fresh = cell.tier == "bubblewrap" and cell.files
         if fresh:
             confine.unshare(confine.CLONE_NEWPID)
+        zygote = os.getpid()
         child = os.fork()
         if child == 0:
-            sample(cell, job, [*descriptors, tell], folder, null)
+            sample(cell, job, [*descriptors, tell], folder, null, 0 if fresh else zygote)
         living.add(child)
         if fresh:
             confine.enter(here, confine.CLONE_NEWPID)
@@ -119,8 +119,8 @@ def serve(
     say(control, {"ended": code})
 
 
-def sample(cell: Cell, job: dict[str, Any], descriptors: list[int], folder: str, null: int) -> None:
-    """The sample's whole life: shut in, told so, and run. Never returns."""
+def sample(cell: Cell, job: dict[str, Any], descriptors: list[int], folder: str, null: int, parent: int) -> None:
+    """The sample's whole life: shut in, told so, and run. Never returns. `parent` is the zygote as it sees it."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for standard in (0, 1, 2):
@@ -130,7 +130,7 @@ def sample(cell: Cell, job: dict[str, Any], descriptors: list[int], folder: str,
         tell = 2 + len(descriptors)
         os.closerange(tell + 1, 4096)
         try:
-            confine.confine(cell, folder, job["seconds"], job["memory"])
+            confine.confine(cell, folder, job["seconds"], job["memory"], parent)
         except BaseException as error:
             os.write(tell, f"{type(error).__name__}: {error}"[:300].encode())
             os._exit(1)
@@ -162,24 +162,6 @@ def own_folder(cell: Cell) -> str:
     if cell.uid is not None:
         os.chown(folder, cell.uid, cell.uid)
     return folder
-
-
-def clear(folder: str, home: str) -> None:
-    """Remove a directory that a sample filled, however deep: what is nested comes up before it is removed."""
-    number = 0
-    left = [folder]
-    while left:
-        place = left.pop()
-        os.chmod(place, 0o700)
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    number += 1
-                    left.append(os.path.join(home, f"left{number}"))
-                    os.rename(entry.path, left[-1])
-                else:
-                    os.unlink(entry.path)
-        os.rmdir(place)
 
 
 def say(control: socket.socket, what: dict[str, Any]) -> None:
