@@ -171,13 +171,14 @@ def test_head_and_tail_of_a_long_prompt_are_kept():
     assert (cut.leaves, cut.cut, cut.answer_cut) == (whole.leaves, len(whole.prompt) - room, 0)
 
 
-def test_an_answer_that_leaves_no_room_loses_its_end():
+def test_an_answer_that_leaves_a_prompt_too_little_room_loses_its_end():
     tokenizer = load("qwen2", "nano")
     item = example(answer=" ".join(f"step{i}" for i in range(100)))
     whole, cut = encode_training(tokenizer, item, 9999), encode_training(tokenizer, item, 60)
     assert cut.leaves[0] == whole.leaves[0][:45] and cut.answer_cut == len(whole.leaves[0]) - 45
     assert len(cut.prompt) == 15 and cut.cut == len(whole.prompt) - 15
-    assert encode_training(tokenizer, item, len(whole.leaves[0]) + 1).answer_cut == 0
+    short = encode_training(tokenizer, example(system="", user="?", answer=item.answer), 120)
+    assert (short.cut, len(short.prompt) + len(short.leaves[0])) == (0, 120) and len(short.prompt) < 30
 
 
 # --- reasoning models ---

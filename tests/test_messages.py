@@ -104,7 +104,8 @@ def test_cut_keeps_head_and_tail(tiny):
     assert short.prompt == full.prompt[:26] + full.prompt[-25:]
     assert short.cut == len(full.prompt) - 51 and short.leaves == full.leaves
     assert encode_training(tiny, item, leaf + len(full.prompt)) == full
-    assert encode_training(tiny, item, leaf + 1).prompt == full.prompt[:1]
+    tight = encode_training(tiny, item, 16)  # a quarter is the prompt's
+    assert (tight.prompt, tight.leaves, tight.answer_cut) == (full.prompt[:4] + full.prompt[-3:], full.leaves, 0)
     longest = max(map(len, encode_choices(tiny, item, 999).leaves))
     assert len(encode_choices(tiny, item, 60).prompt) == 60 - longest
     assert len(encode_prompt(tiny, item, 60).prompt) == 60

@@ -55,14 +55,13 @@ class Encoded:
 def encode_training(tokenizer: Tokenizer, example: Example, max_length: int) -> Encoded:
     """The prompt and one leaf, the answer with its end of turn: the loss is the leaf's alone.
 
-    An answer that would leave no room for a prompt keeps its first three quarters of `max_length` tokens. Raises
-    InputError where the chat template cannot be used.
+    A quarter of `max_length` is the prompt's, or what it needs of that: a longer answer loses its end. Raises InputError
+    where the chat template cannot be used.
     """
-    prompt, (answer,) = _texts(tokenizer, example, [example.answer])
-    leaf = _ids(tokenizer, answer) + end_ids(tokenizer)
-    kept = leaf if len(leaf) < max_length else leaf[: max_length - max_length // 4]
-    fitted = _fit(example, _prompt_ids(tokenizer, prompt), (kept,), max_length)
-    return replace(fitted, answer_cut=len(leaf) - len(kept))
+    text, (answer,) = _texts(tokenizer, example, [example.answer])
+    prompt, leaf = _prompt_ids(tokenizer, text), _ids(tokenizer, answer) + end_ids(tokenizer)
+    kept = leaf[: max(1, max_length - min(len(prompt), max_length // 4))]
+    return replace(_fit(example, prompt, (kept,), max_length), answer_cut=len(leaf) - len(kept))
 
 
 def encode_choices(tokenizer: Tokenizer, example: Example, max_length: int) -> Encoded:
