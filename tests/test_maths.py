@@ -119,6 +119,7 @@ def test_a_changed_digit_is_never_equal(n: int, place: int, by: int):
     assert one(f"{n}x", "".join(digits) + "x", verify=False).equal is not True
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=60))
 @example("\\" * 30)
 @example("{}}{")
@@ -128,6 +129,7 @@ def test_any_text_is_read_and_is_itself(text: str):
 
 
 @needs_math_verify
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=2, max_size=4), st.lists(st.integers(-9, 9), min_size=2, max_size=4))
 def test_products_of_polynomials(a: list[int], b: list[int]):
@@ -196,6 +198,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced():
 
 
 @needs_math_verify
+@pytest.mark.slow
 def test_a_worker_that_dies_is_no_word_on_the_answer():
     pool = Pool(jobs=1)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from bakeoff.grading.notation import Shape, interval, measure, plain, shape, unnamed, value, words
+from bakeoff.grading.notation import Shape, choice, interval, measure, named, plain, shape, unnamed, value, words
 
 Formulas = Callable[[str, str], bool | None]
 """Whether two formulas, gold first, are equal; None where that cannot be told."""
@@ -24,7 +24,7 @@ def alike(gold: str, pred: str, formulas: Formulas, depth: int = 0) -> bool | No
         return True
     if depth > DEEPEST:
         return None
-    gold, pred = _intervals(*unnamed(gold, pred))
+    gold, pred = _intervals(*unnamed(gold, choice(gold, pred)))
     a, b = shape(gold), shape(pred)
     if a.kind == b.kind == "one":
         return _one(a.parts[0], b.parts[0], formulas)
@@ -45,8 +45,8 @@ def _intervals(gold: str, pred: str) -> tuple[str, str]:
     """Two clean texts, inequalities as intervals: where both are, for the same letter, or the other is no "one"."""
     a, b = interval(gold), interval(pred)
     if (a != gold) and (b != pred):
-        same = set(re.findall("[A-Za-z]+", gold)) == set(re.findall("[A-Za-z]+", pred))
-        return (a, b) if same else (gold, pred)
+        x, y = (set(re.findall("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text))) for text in (gold, pred))
+        return (a, b) if x == y else (gold, pred)
     if (a, b) == (gold, pred) or "one" in (shape(a).kind, shape(b).kind):
         return gold, pred
     return a, b
@@ -62,24 +62,26 @@ def _one(gold: str, pred: str, formulas: Formulas) -> bool | None:
         return m == n
     if plain(a) == plain(b):
         return True
-    if r"\ldots" in a + b or _told_apart(a, b, m is not None, n is not None):
+    if re.search(r"\\ldots|\d ?_", a + " " + b) or _told_apart(a, b, m is not None, n is not None):
         return False
     return formulas(a, b)
 
 
 def _same_unit(a: str, b: str) -> bool:
-    """`mile` and `miles`, `dollars` and `dollars per day`."""
-    a, b = (re.sub(r"[^a-z]|s\b", "", unit) for unit in (a, b))
-    return a.startswith(b) or b.startswith(a)
+    """`mile` and `miles`, `dollars` and `dollarsperday`, `cm` and `cm2`; powers that differ are not the same."""
+    x, y = (re.sub(r"[^a-z]|s\b", "", unit) for unit in (a, b))
+    powers = {digit for digit in (re.sub(r"\D", "", unit) for unit in (a, b)) if digit}
+    return len(powers) < 2 and (x.startswith(y) or y.startswith(x))
 
 
 def _told_apart(a: str, b: str, a_is_number: bool, b_is_number: bool) -> bool:
     """Whether two texts that are not the same are different because of what they are: words, letters, numbers.
 
-    Letters of the same word in another order may be the same product.
+    Small letters of the same word in another order may be the same product.
     """
     x, y = (words(text) or (bool(re.fullmatch("[A-Za-z]", text)) and text not in "eiI") for text in (a, b))
-    return (x and y and sorted(a) != sorted(b)) or (x and b_is_number) or (y and a_is_number)
+    product = sorted(a) == sorted(b) and not (a + b).isupper()
+    return (x and y and not product) or (x and b_is_number) or (y and a_is_number)
 
 
 ORDERED = frozenset(("()", "[]", "[)", "(]"))
@@ -106,13 +108,19 @@ def _differently_made(a: Shape, b: Shape) -> bool:
 
 def _parts(a: Shape, b: Shape, inner: Formulas) -> bool | None:
     """Whether all parts are alike, in their order, or where that is free in some order."""
-    if {a.kind, b.kind} & ORDERED or a.kind.startswith("matrix"):
+    if {a.kind, b.kind} & ORDERED or a.kind.startswith("matrix") or _by_name(a, b):
         if len(a.parts) != len(b.parts):
             return False
         return _all(inner(x, y) for x, y in zip(a.parts, b.parts, strict=True))
     if a.kind == b.kind == "{}":
         return _all((_covered(a.parts, b.parts, inner), _covered(b.parts, a.parts, lambda y, x: inner(x, y))))
     return _matched(a.parts, b.parts, inner)
+
+
+def _by_name(a: Shape, b: Shape) -> bool:
+    """Whether one side alone gives all its parts different names: then the other's come in the same order."""
+    names, others = (([named(part)[0] for part in shape.parts]) for shape in (a, b))
+    return any(all(x) and len(set(x)) == len(x) > 1 and not any(y) for x, y in ((names, others), (others, names)))
 
 
 def _all(verdicts: Iterable[bool | None]) -> bool | None:

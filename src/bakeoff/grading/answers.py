@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 MARKER = re.compile(r"\\f?box(?:ed)?\s*\{|####|final answer\s*\**\s*:", re.IGNORECASE)
-SENTENCE = re.compile(r"\bfinal answer\**\s+is\b\s*:?|(?<!\w)\banswer(?:\s+\w+){0,4}?\s+is\b\s*:?", re.IGNORECASE)
+SENTENCE = re.compile(r"\bfinal answer\**\s+is\b\s*:?|\banswer(?:\s+\w+){0,4}?(?:\s+is\b\s*:?|\**\s*:)", re.IGNORECASE)
 MINERVA = re.compile(r"\bfinal answer\**\s+is\b:?\s*(.+?)\.?\s*I hope it is correct", re.IGNORECASE | re.DOTALL)
 BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 BETWEEN_BOXES = re.compile(r"[ $]*(?:[,;]|[,;]? *(?:and|or|\\text\{ *(?:and|or) *\}))[ $]*", re.IGNORECASE)
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$([^$\n]+)\$", re.DOTALL)
 STOPS = ("\nQuestion:", "\n\nProblem:")  # where a model that does not know how to end asks itself the next question
 BOILERPLATE = re.compile(r"^the final answer is:?\s*|\.?\s*I hope it is correct\.?\s*$", re.IGNORECASE)
 PROSE = 12  # words that make a text more than an answer
@@ -38,7 +39,8 @@ def final_answer(text: str) -> str | None:
 def stated(text: str) -> str | None:
     """The answer of a text that is a whole completion or only an answer; None where it gives none.
 
-    A marked answer as `final_answer` finds it; else what follows the last "answer is"; else the text, if no prose.
+    A marked answer as `final_answer` finds it; else what follows the last "answer is" or "answer:"; else the text
+    itself, unless it is prose; else the last formula between dollars in it.
     """
     if answer := final_answer(text):
         return answer
@@ -48,6 +50,9 @@ def stated(text: str) -> str | None:
     if sentences := list(SENTENCE.finditer(text)):
         return _clean(re.split(r"\.(?:\s|$)", _line(text[sentences[-1].end() :]))[0]) or None
     prose = len(re.findall(r"(?<![A-Za-z\\])[A-Za-z]{3,}", text)) > PROSE
+    said = re.search(r"(?<![A-Za-z\\])[A-Za-z]{3,} [a-z]+ [a-z]+", FORMULA.sub(" ", text))
+    if (prose or said) and (formulas := [next(filter(None, found)) for found in FORMULA.findall(text)]):
+        return _clean(formulas[-1]) or None
     return None if prose else text.strip() or None
 
 

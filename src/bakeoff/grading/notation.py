@@ -35,9 +35,9 @@ _CHARACTERS = str.maketrans(
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _FONTS = "text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|mbox|hbox|operatorname"
-_FONT = re.compile(rf"\\(?:{_FONTS}|boldsymbol|bm)\*?\s*\{{([^{{}}]*)\}}")
+_FONT = re.compile(rf"\\(?:{_FONTS}|boldsymbol|bm)\*?\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}")
 _FUNCTIONS = "sqrt|arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|log|ln|exp|pi|theta|infty"
-_BARE = re.compile(rf"(?<![A-Za-z\\{{])({_FUNCTIONS})(?![A-Za-z}}])")
+_BARE = re.compile(rf"(?<![A-Za-z\\{{])((?:{_FUNCTIONS})(?![A-Za-z}}])|(?:sec|csc)(?=\())")
 _CURRENCIES = {"$": "dollars", "€": "euros", "£": "pounds", "¥": "yen", "₹": "rupees"}
 _CURRENCY = re.compile(r"\\?([$€£¥₹])\s*([+-]?(?:\d[\d,]*)?\.?\d+)")
 
@@ -83,7 +83,10 @@ _SPELLING = _rules(
     (r"\\text\{\s*([ei])\s*\}", r"\1"),
     (r"(?i)(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])", r"\\infty "),
     (r"(?<![\w})])\+\s*\\infty", r"\\infty"),
+    (r"(?i)(?<![A-Za-z])(?:all )?real(?:s| numbers)(?![A-Za-z])", r"\\mathbb{R}"),
     (r"\((\d+)\)(?=\s*_)", r"\1"),
+    (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
+    (r"\\pmod\s*\{([^{}]*)\}|\(\s*\\?b?mod(?![A-Za-z])\s*([^()]*)\)|\\bmod(?![A-Za-z])", r" \\mod \1\2"),
 )
 
 
@@ -169,6 +172,9 @@ def _braced(text: str, start: int, single: bool) -> tuple[str, int]:
     return text[:start] + "{" + argument + "}" + text[found.start(1) + len(argument) :], start + len(argument) + 2
 
 
+_ABOUT = re.compile(r"^(?:\\approx|approximately|about|roughly)(?![A-Za-z])|\(approximately\)$")
+
+
 def _trimmed(text: str) -> str:
     """Without blanks and punctuation around it."""
     text = re.sub(r"[^\S\n]+", " ", text)
@@ -176,7 +182,7 @@ def _trimmed(text: str) -> str:
         shorter = text.strip().strip('`"').removeprefix("=").removesuffix("\\").strip()
         shorter = shorter if shorter.endswith(r"\ldots") else re.sub(r"[.,;:]+$", "", shorter)
         whole = re.fullmatch(r"\\text\{([^{}]*)\}", shorter)
-        shorter = whole[1] if whole else shorter
+        shorter = _ABOUT.sub("", whole[1] if whole else shorter)
         if shorter == text:
             return text
         text = shorter
@@ -342,12 +348,12 @@ def _decimal(text: str) -> Fraction | None:
 # --- what a clean text is made of ---
 
 _SHORT_UNITS = (
-    "m|g|s|h|L|cm|km|mm|nm|ft|in|yd|mi|kg|mg|ml|mL|oz|lb|lbs|hr|hrs|min|sec|sq|cu|am|pm|day|mph|kph|yen|cup|men"
+    "m|g|s|h|L|cm|km|mm|nm|ft|in|yd|mi|kg|mg|ml|mL|oz|lb|lbs|hr|hrs|min|sec|sq|cu|am|pm|AM|PM|day|mph|kph|yen|cup|men"
     "|th|nd|rd|per"
 )
 _UNIT = rf"(?:[A-Za-z]{{4,}}|{_SHORT_UNITS})(?:\^\{{?\d\}}?)?"
 _TEXT_UNIT = re.compile(
-    r"(.*[\w)}\]%])\s*\\text\{\s*([^{}]*?)\s*\}(?:\s*(?:\^\s*\{?\d\}?|/\s*\\text\{[^{}]*\}(?:\^\{?\d\}?)?))?\s*[CF]?"
+    r"(.*[\w)}\]%])\s*\\text\{\s*((?:[^{}]|\{[^{}]*\})*?)\s*\}(?:\s*(?:\^\s*\{?\d\}?|/\s*\\text\{[^{}]*\}(?:\^\{?\d\}?)?))?\s*[CF]?"
 )
 _WORD_UNIT = re.compile(rf"(.*[\d}}%])\s+({_UNIT}(?:[ /]+(?:{_UNIT}|[A-Za-z]{{1,3}})){{0,4}})")
 _CLOSE_UNIT = re.compile(r"(.*\d)(km|cm|mm|kg|mg|ml|mL|cents?|ft|in|hours?|minutes?|seconds?|miles?|mph|th|nd|rd)")
@@ -373,7 +379,8 @@ def measure(text: str) -> tuple[str, str]:
     """A clean text without the unit at its end, and the unit; the whole text and "" where there is none."""
     unit = ""
     while found := _with_unit(text):
-        text, unit = found[1].strip(), found[2].strip().casefold()
+        unit = re.sub(r"\\text|[^A-Za-z0-9]", "", text[found.end(1) :]).casefold()
+        text = found[1].strip()
     return text, unit
 
 
@@ -386,7 +393,7 @@ def _with_unit(text: str) -> re.Match[str] | None:
 
 def unnamed(gold: str, pred: str) -> tuple[str, str]:
     """Two clean texts without the name that only one of them gives the answer, or both the same: `x=3` and `3`."""
-    (a, left), (b, right) = _named(gold), _named(pred)
+    (a, left), (b, right) = named(gold), named(pred)
     if a and b:
         return (left, right) if plain(a) == plain(b) else (gold, pred)
     if a and not _RELATION.search(pred):
@@ -396,9 +403,9 @@ def unnamed(gold: str, pred: str) -> tuple[str, str]:
     return (gold if _RELATION.search(pred) else _result(gold)), (pred if _RELATION.search(gold) else _result(pred))
 
 
-def _named(text: str) -> tuple[str, str]:
+def named(text: str) -> tuple[str, str]:
     """A name and what it is said to be; "" and the whole text where none is named."""
-    parts = split(text, re.compile(r"=|\\in(?![A-Za-z])"))
+    parts = split(text, re.compile(r"=|\\(?:in|approx)(?![A-Za-z])"))
     if len(parts) == 2 and _NAME.fullmatch(parts[0]) and not _RELATION.search(parts[1]) and parts[1]:
         return parts[0], parts[1]
     return "", text
@@ -417,12 +424,16 @@ _TURNED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 _CHAIN = re.compile(r"(.*?) ?(<|>|\\[lg]e(?![A-Za-z])) ?(.*)")
 
 
+_BUILDER = re.compile(r"\\\{ ?([A-Za-z])(?: ?\\in ?\\mathbb\{R\})? ?[|:] ?(.*\1.*)\\\}")
+
+
 def interval(text: str) -> str:
     r"""`1<x\le 3` as `(1,3]`, `x>2` as `(2,\infty)`, `|x|<2` as `(-2,2)`, several with "or" as their union.
 
     Any other text is returned as it is.
     """
-    parts = split(text, re.compile(r"(?:[,;]\s*)?\s*(?:\bor\b)\s*"))
+    builder = _BUILDER.fullmatch(text)
+    parts = split(builder[2] if builder else text, re.compile(r"(?:[,;]\s*)?\s*(?:\bor\b)\s*"))
     found = [_interval(part) for part in parts]
     return r"\cup ".join(found) if all(found) else text  # pyright: ignore[reportArgumentType, reportCallIssue]
 
@@ -451,6 +462,14 @@ def _interval(text: str) -> str:
 
 def _variable(text: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z]|\\(?:theta|alpha|lambda)", text.strip()))
+
+
+def choice(gold: str, pred: str) -> str:
+    """A prediction that gives a choice's letter and its text, as whichever of the two gold is."""
+    found = re.fullmatch(r"(?:\\text\{)?(?:\(([A-H])\)|([A-H])[).:])\}? ?(.+)", pred)
+    if not found:
+        return pred
+    return (found[1] or found[2]) if re.fullmatch(r"\(?[A-H]\)?", gold) else found[3]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from math_verify.grader import should_treat_as_complex
 from sympy.core.function import AppliedUndef
 
 LARGEST = 20_000.0  # digits of the largest power or factorial that is worked out
-DIGITS = 40  # to which two values are computed
-CLOSE = sympy.Float("1e-30", DIGITS)  # the relative difference below which they are the same
+DIGITS = 40  # to which values are computed, beside those that the largest number in a formula has
+SLACK = 10  # of them that may differ
 POINTS = 6
 
 # Units, boxes and equations have been seen to before: here they would only take away what counts.
@@ -29,12 +29,12 @@ NORMALIZATION = NormalizationConfig(
 )
 
 
-class TooLarge(Exception):
-    """A formula holds a number that nobody could work out."""
+class Undecided(Exception):
+    """Two formulas could not be compared, and why."""
 
 
 def equal(gold: str, pred: str, notes: list[str]) -> bool:
-    """Whether two clean formulas are equal, gold first. TooLarge for giant numbers.
+    """Whether two clean formulas are equal, gold first. Undecided says that nobody could tell.
 
     What is no formula equals none; `notes` gets a line that says so.
     """
@@ -42,18 +42,25 @@ def equal(gold: str, pred: str, notes: list[str]) -> bool:
     if a is None or b is None:
         notes.append(f"{'gold' if a is None else 'the prediction'} cannot be read as a formula")
         return False
-    for one in (a, b):
-        for part in _scalars(one):
-            digits(part)
-    found = _same(a, b)
+    precision = DIGITS + math.ceil(max((digits(part) for one in (a, b) for part in _scalars(one)), default=0))
+    if _unfinished(a) or _unfinished(b):
+        a, b = a.doit(), b.doit()
+    found = _same(a, b, precision)
     if found is None:
-        found = verify(a, b, strict=True, float_rounding=DIGITS, timeout_seconds=None, raise_on_error=True)
+        found = verify(a, b, strict=True, float_rounding=precision, timeout_seconds=None, raise_on_error=True)
+        if not found and (_unfinished(a) or _unfinished(b)):
+            raise Undecided("a sum, product, integral or limit in it could not be worked out")
     return bool(found)
+
+
+def _unfinished(found: Any) -> bool:
+    return found.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit)
 
 
 def read(text: str) -> Any:
     """A clean text as a sympy object that has not been evaluated; None for what the grammar does not know."""
     text = re.sub(r"\\text\{degrees\}", r" \\cdot \\frac{\\pi}{180} ", text.replace("\n", r"\\"))
+    text = re.sub(r"(?<![\w.}])(\d+) ?(\\frac\{\d+\}\{\d+\})", r"(\1+\2)", text)  # a mixed number
     text = normalize_latex(text, NORMALIZATION)
     try:
         found = latex2sympy(text, is_real=not should_treat_as_complex(text), normalization_config=None)
@@ -93,7 +100,7 @@ def _scalars(found: Any) -> Iterator[Any]:
 
 
 def digits(found: Any) -> float:
-    """A bound for the digits that working a formula out may take. TooLarge where these are too many."""
+    """A bound for the digits that working a formula out may take. Undecided where these are too many."""
     if isinstance(found, sympy.Rational):
         size = (abs(found.p).bit_length() + found.q.bit_length()) * math.log10(2)
     elif isinstance(found, sympy.Pow):
@@ -107,7 +114,7 @@ def digits(found: Any) -> float:
     else:
         size = max(digits(part) for part in found.args) + 1
     if size > LARGEST:
-        raise TooLarge("a number in it has too many digits to be worked out")
+        raise Undecided("a number in it has too many digits to be worked out")
     return size
 
 
@@ -119,44 +126,45 @@ def _magnitude(found: Any) -> float:
 # --- the same? True, False, or None where evaluation cannot tell ---
 
 
-def _same(a: Any, b: Any) -> bool | None:
+def _same(a: Any, b: Any, precision: int) -> bool | None:
     if isinstance(a, sympy.MatrixBase) and isinstance(b, sympy.MatrixBase):
         if a.shape != b.shape:
             return False
-        verdicts = [_values(x, y) for x, y in zip(a.flat(), b.flat(), strict=True)]
+        verdicts = [_values(x, y, precision) for x, y in zip(a.flat(), b.flat(), strict=True)]
         return False if False in verdicts else None if None in verdicts else True
     if isinstance(a, sympy.Rel) and isinstance(b, sympy.Rel):
-        return _relations(a, b)
+        return _relations(a, b, precision)
     if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
-        return _values(a, b)
+        return _values(a, b, precision)
     return None
 
 
-def _values(a: Any, b: Any) -> bool | None:
+def _values(a: Any, b: Any, precision: int) -> bool | None:
     """Whether two formulas have the same values at some points; infinities are their own."""
     if a in _INFINITIES or b in _INFINITIES:
         return a == b
-    compared = [_close(x, y) for x, y in _evaluated(a, b)]
+    compared = [_close(x, y, precision) for x, y in _evaluated(a, b, precision)]
     if False in compared:
         return False
     enough = 1 if not (a.free_symbols | b.free_symbols) else 3
     return True if compared.count(True) >= enough else None
 
 
-def _relations(a: Any, b: Any) -> bool | None:
+def _relations(a: Any, b: Any, precision: int) -> bool | None:
     """Whether two equations or inequalities say the same, one being a constant times the other.
 
     Inequalities look the same way after multiplying with something positive, the other way else. None where they might
     be equivalent in some other manner.
     """
     turned = {">": "<", ">=": "<=", "<": ">", "<=": ">="}.get(a.rel_op, a.rel_op)
-    if b.rel_op not in (a.rel_op, turned):
+    sides = (a.lhs, a.rhs, b.lhs, b.rhs)
+    if b.rel_op not in (a.rel_op, turned) or not all(isinstance(side, sympy.Expr) for side in sides):
         return None
-    found = [(x, y) for x, y in _evaluated(a.lhs - a.rhs, b.lhs - b.rhs) if x and y]
+    found = [(x, y) for x, y in _evaluated(a.lhs - a.rhs, b.lhs - b.rhs, precision) if x and y]
     if len(found) < 3:
         return None
     ratios = [x / y for x, y in found]
-    if not all(_close(ratios[0], ratio) for ratio in ratios[1:]):
+    if not all(_close(ratios[0], ratio, precision) for ratio in ratios[1:]):
         return False if a.rel_op in ("==", "!=") and _linear(a) and _linear(b) else None
     if a.rel_op in ("==", "!="):
         return True
@@ -175,7 +183,7 @@ _INFINITIES = (sympy.oo, -sympy.oo, sympy.zoo)
 _UNSURE = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative, AppliedUndef, sympy.MatrixExpr)
 
 
-def _evaluated(a: Any, b: Any) -> Iterator[tuple[Any, Any]]:
+def _evaluated(a: Any, b: Any, precision: int) -> Iterator[tuple[Any, Any]]:
     """The values of two formulas at the same points, where both have one; none for sums, integrals and the like.
 
     Negative points count only where both values are real: roots of negative numbers have several conventions.
@@ -185,7 +193,7 @@ def _evaluated(a: Any, b: Any) -> Iterator[tuple[Any, Any]]:
     symbols = sorted(a.free_symbols | b.free_symbols, key=str)
     for point in range(POINTS if symbols else 1):
         at = {symbol: _coordinate(symbol.name, point) for symbol in symbols}
-        x, y = (_value(formula, at) for formula in (a, b))
+        x, y = (_value(formula, at, precision) for formula in (a, b))
         if x is not None and y is not None and (point < POINTS // 2 or (x.is_real and y.is_real)):
             yield x, y
 
@@ -196,19 +204,19 @@ def _coordinate(name: str, point: int) -> Any:
     return size if point < POINTS // 2 else -size
 
 
-def _value(formula: Any, at: dict[Any, Any]) -> Any:
-    """A value to 40 digits; None where there is none, or it could not be told from 0."""
-    found = (formula.subs(at) if at else formula).evalf(DIGITS, maxn=10 * DIGITS)
+def _value(formula: Any, at: dict[Any, Any], precision: int) -> Any:
+    """A value to so many digits; None where there is none, or it could not be told from 0."""
+    found = (formula.subs(at) if at else formula).evalf(precision, maxn=10 * precision)
     if not found.is_number or found.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
         return None
     parts = found.as_real_imag()
     if not all(part.is_Float or part.is_Rational for part in parts):
         return None
-    if any(part.is_Float and part and part._prec < 60 for part in parts):
+    if any(part.is_Float and part and part._prec < 3 * (precision - SLACK) for part in parts):
         return None
     return found
 
 
-def _close(x: Any, y: Any) -> bool:
-    """Whether two values differ by less than one part in 10^30."""
-    return bool(abs(x - y) <= CLOSE * max(abs(x), abs(y)))
+def _close(x: Any, y: Any, precision: int) -> bool:
+    """Whether two values differ in their last digits at most."""
+    return bool(abs(x - y) * 10 ** (precision - SLACK) <= max(abs(x), abs(y)))

@@ -51,7 +51,7 @@ def _judged(formulas: Any, gold: str, pred: str, seconds: float) -> dict[str, An
         return {"equal": verdict, "detail": "" if verdict else "; ".join(dict.fromkeys(notes))}
     except Late:
         return {"equal": None, "detail": f"not decided in {seconds:g} s", "spent": True}
-    except formulas.TooLarge as error:
+    except formulas.Undecided as error:
         return {"equal": None, "detail": str(error)}
     except (MemoryError, RecursionError) as error:
         return {"equal": None, "detail": f"{type(error).__name__} while comparing", "spent": True}
