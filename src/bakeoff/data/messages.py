@@ -55,8 +55,8 @@ class Encoded:
 def encode_training(tokenizer: Tokenizer, example: Example, max_length: int) -> Encoded:
     """The prompt and one leaf, the answer with its end of turn: the loss is the leaf's alone.
 
-    A quarter of `max_length` is the prompt's, or what it needs of that: a longer answer loses its end. Raises InputError
-    where the chat template cannot be used.
+    A quarter of `max_length` is the prompt's, or what it needs of that: a longer answer loses its end. Raises
+    InputError where the chat template cannot be used.
     """
     text, (answer,) = _texts(tokenizer, example, [example.answer])
     prompt, leaf = _prompt_ids(tokenizer, text), _ids(tokenizer, answer) + end_ids(tokenizer)
