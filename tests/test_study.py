@@ -10,7 +10,7 @@ import pytest
 from bakeoff.errors import InputError
 from bakeoff.study.expand import expand
 from bakeoff.study.load import builtin_names, dump, load
-from bakeoff.study.spec import Study
+from bakeoff.study.spec import Revision, Study
 
 PLAIN = """
 study: s
@@ -308,6 +308,35 @@ def test_shared_training_is_checked_where_nothing_trains(tmp_path):
 def test_data_that_a_task_reads_is_taken(tmp_path):
     found = study(tmp_path, PLAIN.replace("mini_math", "sst2").replace("seeds:", "data: {stanfordnlp/sst2: .}\nseeds:"))
     assert found.data == {"stanfordnlp/sst2": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [("{path: .}", "HERE"), ("{revision: abc}", Revision(revision="abc")), ("{revision: ''}", "revision: string"),
+     ("{path: nowhere}", "nothing at nowhere"), ("{}", "expected a path, {path: ...} or {revision: ...}"),
+     ("{path: ., revision: a}", "expected a path, {path: ...} or"), ("5", "expected a path, {path: ...} or {revision"),
+     ("{path: 5}", "expected a path"), ("{revision: 5}", "revision: input should be a valid string")],
+)  # fmt: skip
+def test_data_may_be_a_path_or_a_revision(tmp_path, told, kept):
+    text = PLAIN.replace("mini_math", "sst2").replace("seeds:", f"data: {{stanfordnlp/sst2: {told}}}\nseeds:")
+    if kept == "HERE" or isinstance(kept, Revision):
+        found = study(tmp_path, text)
+        assert found.data == {"stanfordnlp/sst2": str(tmp_path) if kept == "HERE" else kept}
+        assert study(tmp_path, dump(found)).data == found.data
+        return
+    with pytest.raises(InputError, match=f"^data.stanfordnlp/sst2.*{re.escape(kept)}"):
+        study(tmp_path, text)
+
+
+def test_benchmarks_may_be_chosen(tmp_path):
+    found = study(tmp_path, PLAIN.replace("[mini_math,", "[{use: mini_math, benchmarks: [mini_math]},"))
+    assert found.tasks["mini_math"].benchmarks == ("mini_math",)
+    assert trials(found)[1].key() != trials(study(tmp_path))[1].key()
+    for told, said in (("[mini_maths]", "benchmarks: unknown benchmark 'mini_maths'; did you mean 'mini_math'?"),
+                       ("[]", "benchmarks: needs at least 1 item"),
+                       ("[mini_math, mini_math]", "benchmarks: 'mini_math' is there twice")):  # fmt: skip
+        with pytest.raises(InputError, match=re.escape(said)):
+            study(tmp_path, PLAIN.replace("[mini_math,", f"[{{use: mini_math, benchmarks: {told}}},"))
 
 
 @pytest.mark.parametrize("limit", [5, None])

@@ -1,12 +1,19 @@
 """Laws of every task: right answers score 1, wrong ones 0, splits are disjoint and always the same."""
 
+import atexit
+import json
+import shutil
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
+from toy import Toy, ToyText
 
+from bakeoff.errors import InputError
 from bakeoff.study.registry import find, names
-from bakeoff.study.spec import TaskSpec
-from bakeoff.tasks.task import Completion, Example, Task, splits
+from bakeoff.study.spec import Declared, TaskSpec
+from bakeoff.tasks.task import Completion, Example, Task, build, splits
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 SOURCES = {"sst2": {"stanfordnlp/sst2": DATA / "sst2"}}
@@ -14,11 +21,26 @@ SOURCES = {"sst2": {"stanfordnlp/sst2": DATA / "sst2"}}
 
 def load(name: str) -> tuple[Task, dict[str, str]]:
     """A task and the local files that serve it; skips where they are absent."""
+    if name == "declared":
+        return build(TaskSpec(use=name, declared=_declared()), name), {}
     sources = SOURCES.get(name, {})
     for path in sources.values():
         if not path.exists():
             pytest.skip(f"not run: {path} absent")
     return find("tasks", name, "test")(), {hub_id: str(path) for hub_id, path in sources.items()}
+
+
+@cache
+def _declared() -> Declared:
+    """Sixty training rows and thirty others."""
+    folder = Path(mkdtemp(prefix="bakeoff-tests-"))
+    atexit.register(shutil.rmtree, folder)
+    rows = [{"text": f"This is text {i}.", "label": i % 3} for i in range(90)]
+    for name, some in (("train", rows[:60]), ("test", rows[60:])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    return Declared(
+        dataset_path=str(folder), doc_to_text="text", doc_to_target="label", doc_to_choice=("one", "two", "three")
+    )
 
 
 @pytest.fixture(params=names("tasks"))
@@ -75,6 +97,27 @@ def test_fingerprint_is_stable_and_follows_the_examples(task):
     assert len(first.fingerprint) == 64
     other = splits(task, spec.model_copy(update={"train_limit": 39}), sources)
     assert other.fingerprint != first.fingerprint and len(other.train) == 39
+
+
+def test_benchmarks_may_be_chosen():
+    task = ToyText()
+    both, one = (splits(task, TaskSpec(use="toy_text", benchmarks=names), {}) for names in (None, ("toy_more",)))
+    assert list(both.benchmarks) == ["toy_text", "toy_more"] and list(one.benchmarks) == ["toy_more"]
+    assert one.benchmarks["toy_more"] == both.benchmarks["toy_more"] and one.fingerprint != both.fingerprint
+
+
+def test_one_class_alone_is_no_split_unless_a_small_limit_made_it():
+    class Same(Toy):
+        def _rows(self, split: str, count: int) -> list[Example]:
+            return [row for row in super()._rows(split, 200) if row.answer == "w3"][:count]
+
+    for limit, fine in ((None, False), (20, False), (3, True)):
+        spec = TaskSpec(use="toy", train_limit=limit, test_limit=limit)
+        if fine:
+            assert splits(Same(), spec, {}).train
+        else:
+            with pytest.raises(InputError, match="answers of the train split are 'w3', so there is nothing to choose"):
+                splits(Same(), spec, {})
 
 
 def test_choices_keep_their_margin():

@@ -486,6 +486,8 @@ def _show_plan(made: Plan) -> None:
     )
     for name in made.examples:
         console.print(f"  {name}: {made.told(name)}")
+        for line in made.told_of_data(name):
+            console.print(f"    {line}")
     table = Table("model", "method", "trainable", "of all", "trials", box=None, pad_edge=False)
     for (model, method), count in made.parameters.items():
         own = [t for t in trials if (t.model, t.method) == (model, method)]

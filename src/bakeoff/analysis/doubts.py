@@ -56,6 +56,16 @@ def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison
     ]
 
 
+def of_overlap(overlaps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Doubt]:
+    """Test items that were trained on, by task and benchmark."""
+    return [
+        Doubt(kind="overlap", text=words.overlap(words.place("", task, benchmark), **found))
+        for task, benchmarks in overlaps.items()
+        for benchmark, found in benchmarks.items()
+        if found["exact"] or found["ngram13"]
+    ]
+
+
 def gathered(told: Sequence[tuple[str, Told]]) -> list[Doubt]:
     """The doubts of all benchmarks, `told` by place; what holds at several places is said once."""
     places: dict[tuple[str, str], list[str]] = {}

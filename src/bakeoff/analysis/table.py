@@ -74,7 +74,13 @@ def results(store: Store) -> Results:
         cells=tuple(cells),
         comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
-        doubts=tuple(doubt.of_plan(plan) + doubt.of_trials(runs) + doubt.gathered(told) + doubt.of_scope(runs, graded)),
+        doubts=tuple(
+            doubt.of_plan(plan)
+            + doubt.of_trials(runs)
+            + doubt.gathered(told)
+            + doubt.of_overlap(_overlaps(plan))
+            + doubt.of_scope(runs, graded)
+        ),
         trials=tuple(runs),
         curves=tuple(curves),
         samples=tuple(shown),
@@ -197,9 +203,15 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
         "methods": _methods(records),
         "trials_planned": len(plan["trials"]),
         "trials_stored": len(records),
+        "overlaps": _overlaps(plan),
         "notes": plan.get("notes", {}),
         "forgetting": plan.get("forgetting"),
     }
+
+
+def _overlaps(plan: Mapping[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
+    """What the plan counted of test items in the training set, by task and benchmark."""
+    return {task: told["overlap"] for task, told in plan.get("tasks", {}).items() if told.get("overlap")}
 
 
 def _methods(records: Sequence[Record]) -> dict[str, Any]:

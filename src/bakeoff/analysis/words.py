@@ -64,6 +64,16 @@ def count(n: int, noun: str) -> str:
     return f"{n:,}{THIN}{noun}" + ("" if n == 1 else "s")
 
 
+def overlap(where: str, exact: int, ngram13: int, of: int) -> str:
+    """`2 of 872 test items of sst2 are also in the training set, and 5 share 13 words in a row with it.`"""
+    if not exact and not ngram13:
+        return (
+            f"None of {count(of, 'test item')} of {where} is in the training set or shares 13 words in a row with it."
+        )
+    there = f"{exact:,} of {count(of, 'test item')} of {where} {'is' if exact == 1 else 'are'} also in the training set"
+    return f"{there}, and {ngram13:,} {'shares' if ngram13 == 1 else 'share'} 13 words in a row with it."
+
+
 def place(model: str, task: str, benchmark: str, split: str = "test") -> str:
     """Where scores were taken: `sst2`, `gpt2, sst2 (imdb)`, `sst2, validation split`."""
     name = benchmark if benchmark == task else f"{task} ({benchmark})"

@@ -4,67 +4,180 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import importlib
 import io
 import json
+import random
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar
 
 from bakeoff.errors import InputError, extra, suggest
+from bakeoff.study.spec import Frozen, Revision
 
+T = TypeVar("T")
 Row = dict[str, Any]
-SUFFIXES = (".jsonl", ".json", ".tsv", ".csv", ".jsonl.gz", ".json.gz", ".tsv.gz", ".csv.gz", ".parquet")
+Kind = type | UnionType  # str, int, float, bool, list, dict; `str | None` where a column may be absent or null
+Sources = Mapping[str, str | Revision]  # hub id -> the local file or folder that serves it, or the revision to read
+
+TEXT_SUFFIXES = (".jsonl", ".json", ".tsv", ".csv")
+SUFFIXES = (*TEXT_SUFFIXES, *(suffix + ".gz" for suffix in TEXT_SUFFIXES), ".parquet")
 ALIASES = {"validation": ("validation", "dev", "val")}  # file names that serve a split besides its own
+FORMATS = ("parquet", "json", "csv", "arrow", "text")  # the hub's formats that hold data and nothing that runs
+BUFFER = 10  # a streamed sample of n rows is drawn from a shuffled buffer of this many times n
+
+
+class Source(Frozen):
+    """What one split was read from: local files, each with the sha256 of its bytes, or a commit of the hub."""
+
+    id: str
+    split: str
+    rows: int
+    files: tuple[tuple[str, str], ...] = ()  # name, sha256
+    revision: str | None = None
+    streamed: bool = False  # then `rows` is how many were drawn
+
+    def __str__(self) -> str:
+        told = [f"{name} (sha256 {digest[:12]})" for name, digest in self.files]
+        told += [] if self.files else [f"the hub at {self.revision or 'an unknown revision'}"]
+        drawn = " of a shuffled stream" if self.streamed else ""
+        return f"{self.id}, {self.split}: {', '.join(told)}, {self.rows:,} row{'s' * (self.rows != 1)}{drawn}"
+
+
+class Rows(list[Row]):
+    """A split's rows in order. `place(i)` says where row i stands ("train.tsv, line 7"), `source` what was read."""
+
+    def __init__(self, rows: Iterable[Row], places: Sequence[tuple[str, int]], source: Source):
+        super().__init__(rows)
+        self.places, self.source = places, source
+
+    def place(self, i: int) -> str:
+        """Where row `i` stands, for error messages: a file and its line, or the number of a row."""
+        where, number = self.places[i]
+        return f"{where}, line {number}"
+
+
+class Noted(dict[str, Any]):
+    """Sources that remember what was read through them: `facts`, each once, in order."""
+
+    def __init__(self, sources: Sources):
+        super().__init__(sources)
+        self.facts: dict[Source, None] = {}
 
 
 def read(
     hub_id: str,
-    split: str,
-    sources: Mapping[str, str],
+    split: str | Sequence[str],
+    sources: Sources,
     *,
-    fields: Mapping[str, type],
+    fields: Mapping[str, Kind] | None = None,
+    alternatives: Mapping[str, Sequence[str]] | None = None,
     config: str | None = None,
-) -> list[Row]:
-    """The rows of one split, in order, with exactly `fields` (column name -> str, int, float, bool, list or dict).
+    revision: str | None = None,
+    sample: int | None = None,
+) -> Rows:
+    """The rows of one split, in order, with exactly `fields` (column name -> its type); without `fields`, all columns.
 
-    Where `sources` maps `hub_id` to a directory, its file named after the split is read (`train.tsv`,
-    `dev.jsonl.gz`, ...; "dev" and "val" serve "validation"); where it maps to a file, that file serves any split
-    but one it is not named after. Otherwise the hub's dataset is read (`config` is its configuration) through the
-    `datasets` library. Text columns of tsv and csv files become the type asked for; nothing else is converted.
-    Raises InputError naming file, line and field of a bad row, or what was found instead of a missing file.
+    Where `sources` maps `hub_id` to a folder (or `hub_id` is the absolute path of one), its files named after the split
+    are read (`train.tsv`, `dev.jsonl.gz`, `data/train-00000-of-00002.parquet`, ...; "dev" and "val" serve "validation";
+    folders `data` and `config` are looked into); where it maps to a file, that file serves any split but one it is not
+    named after. Otherwise the hub's dataset is read through the `datasets` library: `config` is its configuration, and
+    the revision is the one in `sources`, else `revision`. HF_HUB_OFFLINE leaves the library its cache. Of several names
+    of a split, files serve the first that is there; the hub is asked for the first.
+
+    A wanted field that a row lacks is looked for under its `alternatives`, in order. `str | None` allows a field to be
+    absent or null. Text of tsv and csv files becomes the number asked for; nothing else is converted.
+
+    `sample` bounds the rows of a dataset that may be too large to hold. Local files are read whole, and it is a fixed
+    draw (`subset`). The hub's is streamed: its files in a fixed shuffled order, through a shuffled buffer of BUFFER x
+    `sample` rows, so the draw favours the files that come first in that order. The same call gives the same rows.
+
+    Raises InputError naming file, line and field of a bad row, or what was found instead of a missing split.
     """
-    if hub_id in sources:
-        path = _locate(hub_id, split, Path(sources[hub_id]).expanduser())
-        rows = _check(str(path), _numbered(path, list(fields)), fields)
+    names = (split,) if isinstance(split, str) else tuple(split)
+    local = Path(hub_id).is_absolute()
+    given = hub_id if local else sources.get(hub_id)
+    if isinstance(given, str):
+        path = Path(given).expanduser()
+        paths, name = _locate(path, names, hub_id if local else f"data.{hub_id}", config)
+        found = _files(paths, path.name if local else hub_id, name, _columns(fields, alternatives))
     else:
-        rows = _check(hub_id, enumerate(_hub(hub_id, split, config), start=1), fields)
-    if not rows:
-        raise InputError(f"{hub_id}, split {split}", "it holds no rows")
-    return rows
+        found = _hub(hub_id, names[0], config, given.revision if given else revision, sample)
+    found = _checked(found, fields, alternatives or {})
+    if isinstance(sources, Noted):
+        sources.facts[found.source] = None
+    return found if sample is None else _picked(found, sample)
 
 
-def _locate(hub_id: str, split: str, source: Path) -> Path:
-    """The file of `source` that serves `split`."""
-    where = f"data.{hub_id}"
-    accepted = ALIASES.get(split, (split,))
+def subset(rows: Sequence[T], limit: int | None) -> list[T]:
+    """`limit` of `rows` by a fixed draw, in their order; all of them where there are no more, or no limit."""
+    return [rows[i] for i in _drawn(len(rows), limit)]
+
+
+def _drawn(count: int, limit: int | None) -> Sequence[int]:
+    """The places that the fixed draw takes."""
+    if limit is None or limit >= count:
+        return range(count)
+    return sorted(random.Random(0).sample(range(count), limit))
+
+
+def _picked(rows: Rows, limit: int) -> Rows:
+    drawn = _drawn(len(rows), limit)
+    return Rows([rows[i] for i in drawn], [rows.places[i] for i in drawn], rows.source)
+
+
+# --- local files ---
+
+
+def _locate(source: Path, names: Sequence[str], where: str, config: str | None = None) -> tuple[list[Path], str]:
+    """The files of `source` that serve a split of one of these names, in order, and the split's name."""
     if source.is_file():
-        _suffix(source, where)
-        stem, known = source.name.split(".")[0], {"train", "test", "validation", "dev", "val"}
-        if stem in known and stem not in accepted:
-            raise InputError(where, f"{source} is not the {split} split", "give the directory that holds every split")
-        return source
+        return [_lone(source, names, where)], names[0]
     if not source.is_dir():
-        raise InputError(where, f"{source} does not exist", "give a directory with one file per split, or a file")
-    for name in accepted:
-        for suffix in SUFFIXES:
-            if (source / (name + suffix)).is_file():
-                return source / (name + suffix)
+        raise InputError(where, f"{source} does not exist", "give a folder with one file per split, or a file")
+    folders = [source / inner for inner in ("", config or "data", "data")]
+    for name in names:
+        for folder in folders:
+            for alias in ALIASES.get(name, (name,)):
+                if paths := _named(folder, alias):
+                    return paths, name
     found = sorted(child.name for child in source.iterdir())
     listed = ", ".join(found[:12]) + (", ..." if len(found) > 12 else "") or "nothing"
-    what = f"no file for split '{split}' in {source}"
-    raise InputError(where, what, f"found: {listed}; wanted: {split}.jsonl or another of {', '.join(SUFFIXES)}")
+    what = f"no file for split '{names[0]}' in {source}"
+    raise InputError(where, what, f"found: {listed}; wanted: {names[0]}.jsonl or another of {', '.join(SUFFIXES)}")
+
+
+def _lone(source: Path, names: Sequence[str], where: str) -> Path:
+    """A file that serves every split; InputError where its name is another split's."""
+    _suffix(source, where)
+    stem, known = source.name.split(".")[0], {"train", "test", "validation", "dev", "val"}
+    if stem in known and not any(stem in ALIASES.get(name, (name,)) for name in names):
+        raise InputError(where, f"{source} is not the {names[0]} split", "give the folder that holds every split")
+    return source
+
+
+def _named(folder: Path, name: str) -> list[Path]:
+    """The files of a folder that hold the split of that name: one, or numbered ones as the hub writes them."""
+    for file in (*(name + suffix for suffix in SUFFIXES), name):
+        if (folder / file).is_file():
+            return [folder / file]
+    shards = re.compile(re.escape(name) + r"-\d+-of-(\d+)(-[0-9a-f]+)?\.\w+(\.gz)?")
+    paths = sorted(path for path in folder.glob("*-of-*") if shards.fullmatch(path.name)) if folder.is_dir() else []
+    if paths:
+        wanted = int(shards.fullmatch(paths[0].name)[1])  # pyright: ignore[reportOptionalSubscript]
+        if len(paths) != wanted:
+            raise InputError(str(folder), f"{len(paths)} of the {wanted} files of split '{name}' are there")
+    return paths
+
+
+def is_file_name(name: str) -> bool:
+    """Whether it ends like the name of a file that can be read."""
+    return name.endswith(SUFFIXES)
 
 
 def _suffix(path: Path, where: str) -> str:
@@ -75,30 +188,47 @@ def _suffix(path: Path, where: str) -> str:
     raise InputError(where, f"{path.name} is of no known kind", "accepted: " + ", ".join(SUFFIXES))
 
 
-def _numbered(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Any]]:
-    """The rows of a file with their line numbers; for json and parquet, row numbers."""
+def _files(paths: Sequence[Path], name: str, split: str, columns: Sequence[str] | None) -> Rows:
+    """All rows of the files, as they are."""
+    rows: list[Any] = []
+    places: list[tuple[str, int]] = []
+    digests: list[tuple[str, str]] = []
+    for path in paths:
+        data = _bytes(path)
+        digests.append((path.name, hashlib.sha256(data).hexdigest()))
+        for number, row in _numbered(path, data, columns):
+            rows.append(row)
+            places.append((str(path), number))
+    return Rows(rows, places, Source(id=name, split=split, rows=len(rows), files=tuple(digests)))
+
+
+def _numbered(path: Path, data: bytes, columns: Sequence[str] | None) -> Iterator[tuple[int, Any]]:
+    """The rows of a file with their line numbers; for a JSON list and for parquet, row numbers."""
     suffix = _suffix(path, str(path))
     if suffix == ".parquet":
-        yield from enumerate(_parquet(path, columns), start=1)
+        yield from enumerate(_parquet(path, data, columns), start=1)
         return
-    text = _text(path)
-    if suffix.startswith(".jsonl"):
+    text = _text(path, data)
+    if suffix.startswith((".csv", ".tsv")):
+        yield from _table(path, text, suffix)
+    elif suffix.startswith(".jsonl") or not text.lstrip().startswith("["):  # many a `.json` holds a row on each line
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield number, _json(line, f"{path}, line {number}")
-    elif suffix.startswith(".json"):
-        rows = _json(text, str(path))
-        if not isinstance(rows, list):
-            raise InputError(str(path), f"a list of rows is wanted, not {type(rows).__name__}")
-        yield from enumerate(rows, start=1)
     else:
-        yield from _table(path, text, suffix)
+        yield from enumerate(_json(text, str(path)), start=1)
 
 
-def _text(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(str(path), f"it cannot be read: {error.strerror}") from error
+
+
+def _text(path: Path, data: bytes) -> str:
     """A file's text, unzipped."""
     try:
-        data = path.read_bytes()
         return (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(str(path), f"not UTF-8 at byte {error.start}") from error
@@ -107,20 +237,28 @@ def _text(path: Path) -> str:
 
 
 def _json(text: str, where: str) -> Any:
-    """Parsed JSON."""
+    """Parsed JSON; InputError also for `\\ud800` and its like, halves of characters that no text holds."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        raise InputError(where, "it holds half a character, which is no text") from error
     except (ValueError, RecursionError) as error:
         raise InputError(where, f"not JSON: {error}") from error
 
 
 def _table(path: Path, text: str, suffix: str) -> Iterator[tuple[int, Row]]:
     """The rows of a tsv (no quoting, as GLUE writes it) or csv file whose first line names the columns."""
+    csv.field_size_limit(2**31 - 1)
     stream = io.StringIO(text, newline="")
     tabs = suffix.startswith(".tsv")
     rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(stream, strict=True)
     try:
         header = next(rows, [])
+        if twice := next((name for name in header if header.count(name) > 1), None):
+            raise InputError(f"{path}, line 1", f"two columns are named '{twice}'", "name each column once")
         for cells in rows:
             if not cells:
                 continue
@@ -136,60 +274,140 @@ class _Cell(str):
     """Text of a table: the only kind of value that is converted to the type asked for."""
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> list[Row]:
+def _parquet(path: Path, data: bytes, columns: Sequence[str] | None) -> list[Row]:
     """The rows of a parquet file, through pyarrow."""
     try:
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
+        arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
-        raise InputError(str(path), "reading parquet needs pyarrow", "install it, or give a jsonl file") from error
+        what = "reading parquet needs pyarrow"
+        raise InputError(str(path), what, f"{extra('hub')}, or give a jsonl file") from error
     try:
-        present = [name for name in columns if name in parquet.read_schema(path).names]
-        return parquet.read_table(path, columns=present).to_pylist()
-    except (OSError, ValueError) as error:
-        raise InputError(str(path), f"it cannot be read: {error}") from error
+        file = parquet.ParquetFile(arrow.BufferReader(data))
+        present = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+        return file.read(columns=present).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise InputError(str(path), f"it cannot be read: {_line(error)}") from error
 
 
-def _hub(hub_id: str, split: str, config: str | None) -> Iterable[Row]:
-    """A split from the Hugging Face hub or its local cache."""
-    mend = f"provide local files with `data: {{{hub_id}: DIRECTORY}}` in the study"
+def _columns(fields: Mapping[str, Kind] | None, alternatives: Mapping[str, Sequence[str]] | None) -> list[str] | None:
+    """Every column that may be wanted; None where all are."""
+    if fields is None:
+        return None
+    return [name for field in fields for name in (field, *(alternatives or {}).get(field, ()))]
+
+
+# --- the hub ---
+
+
+def _hub(hub_id: str, split: str, config: str | None, revision: str | None, sample: int | None) -> Rows:
+    """A split from the Hugging Face hub or the library's cache of it; `sample` of its rows where it is streamed."""
+    library = _library(hub_id)
+    where = f"{hub_id}, split '{split}'"
+    if Path(hub_id).exists():  # the library would read it in place of the hub's
+        raise InputError(where, "there is a local folder of that name", _provide(hub_id) + " if it is meant")
+    try:
+        builder = library.load_dataset_builder(hub_id, config, revision=revision)
+        _only_data(builder, where)
+        if sample is None:
+            rows = list(library.load_dataset(hub_id, config, split=split, revision=revision))
+        else:
+            stream = library.load_dataset(hub_id, config, split=split, revision=revision, streaming=True)
+            rows = list(islice(stream.shuffle(seed=0, buffer_size=BUFFER * sample), sample))
+    except InputError:
+        raise
+    except Exception as error:  # the library raises dozens of kinds, from requests, fsspec, its builders and itself
+        raise InputError(where, _absent(library, error), _provide(hub_id)) from error
+    commit = _commit(builder) or revision
+    source = Source(id=hub_id, split=split, rows=len(rows), revision=commit, streamed=sample is not None)
+    return Rows(rows, [(hub_id, number) for number in range(1, len(rows) + 1)], source)
+
+
+def _library(hub_id: str) -> Any:
+    """The `datasets` library, of a version that runs no code of a dataset's author."""
     try:
         library = importlib.import_module("datasets")
     except ImportError as error:
         what = "reading the hub needs the `datasets` library"
-        raise InputError(hub_id, what, f"{extra('hub')}, or {mend}") from error
-    try:
-        return library.load_dataset(hub_id, config, split=split)
-    except Exception as error:  # the library raises dozens of kinds, from requests, fsspec, its builders and itself
-        raise InputError(hub_id, f"split '{split}' cannot be read from the hub: {error}", mend) from error
+        raise InputError(hub_id, what, f"{extra('hub')}, or {_provide(hub_id)}") from error
+    if int(library.__version__.split(".")[0]) < 4:
+        what = f"datasets {library.__version__} can run scripts of a dataset's author"
+        raise InputError(hub_id, what, "install datasets 4 or newer, which cannot")
+    return library
 
 
-def _check(where: str, rows: Iterable[tuple[int, Any]], fields: Mapping[str, type]) -> list[Row]:
-    """Rows with `fields` alone, each value of its type."""
-    checked = []
-    for number, row in rows:
+def _only_data(builder: Any, where: str) -> None:
+    """InputError where a dataset is in a format that is not plain data, such as a pickle."""
+    kind = type(builder).__module__.split(".")[-1]
+    if kind not in FORMATS:
+        raise InputError(where, f"is in the format '{kind}'", f"read are {', '.join(FORMATS)}")
+
+
+def _absent(library: Any, error: Exception) -> str:
+    """Why a split is not to be had, and where it was looked for."""
+    offline = ", offline by HF_HUB_OFFLINE" if library.config.HF_HUB_OFFLINE else ""
+    looked = f"the study's `data:`, {library.config.HF_DATASETS_CACHE} and the hub{offline}"
+    return f"is not to be had ({_line(error)}); looked in: {looked}"
+
+
+def _provide(hub_id: str) -> str:
+    return f"provide local files with `data: {{{hub_id}: FOLDER}}` in the study"
+
+
+def _commit(builder: Any) -> str | None:
+    """The commit that a dataset's files were read at, as their addresses tell; None where they do not."""
+    addresses = [str(file) for files in (builder.config.data_files or {}).values() for file in files]
+    addresses += list(builder.info.download_checksums or {})
+    found = (re.search(r"@([0-9a-f]{40})/", address) for address in addresses)
+    return next((match[1] for match in found if match), None)
+
+
+def _line(error: Exception) -> str:
+    """An error's first line."""
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+
+
+# --- rows ---
+
+
+def _checked(found: Rows, fields: Mapping[str, Kind] | None, alternatives: Mapping[str, Sequence[str]]) -> Rows:
+    """Rows with `fields` alone, each value of its type; as they are where no fields are asked for."""
+    if not found:
+        raise InputError(f"{found.source.id}, split {found.source.split}", "it holds no rows")
+    for i, row in enumerate(found):
         if not isinstance(row, Mapping):
-            raise InputError(f"{where}, line {number}", f"a row is a mapping, not {type(row).__name__}")
-        checked.append({name: _value(row, name, kind, f"{where}, line {number}") for name, kind in fields.items()})
-    return checked
+            raise InputError(found.place(i), f"a row is a mapping, not {type(row).__name__}")
+        if fields is None:
+            found[i] = {name: str(value) if isinstance(value, _Cell) else value for name, value in row.items()}
+        else:
+            found[i] = {name: _value(found, i, name, kind, alternatives) for name, kind in fields.items()}
+    return found
 
 
-def _value(row: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
-    """One field as `kind`."""
-    if name not in row:
-        raise InputError(f"{where}, field '{name}'", "missing", suggest(name, map(str, row)))
-    value = row[name]
+def _value(found: Rows, i: int, name: str, kind: Kind, alternatives: Mapping[str, Sequence[str]]) -> Any:
+    """One field of row `i` as `kind`."""
+    row = found[i]
+    column = next((other for other in (name, *alternatives.get(name, ())) if other in row), None)
+    if column is None:
+        if isinstance(None, kind):
+            return None
+        raise InputError(f"{found.place(i)}, field '{name}'", "missing", suggest(name, map(str, row)))
+    value = row[column]
     if isinstance(value, _Cell):
         value = _convert(str(value), kind)
+    if kind is float and type(value) is int:
+        value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{where}, field '{name}'", f"{kind.__name__} is wanted, not {str(row[name])[:60]!r}")
+        wanted = kind.__name__ if isinstance(kind, type) else str(kind)
+        raise InputError(f"{found.place(i)}, field '{column}'", f"{wanted} is wanted, not {str(row[column])[:60]!r}")
     return value
 
 
-def _convert(text: str, kind: type) -> Any:
+def _convert(text: str, kind: Kind) -> Any:
     """A table's text as a number; the text itself where it is none, or where text is wanted."""
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            return text
+    for number in (int, float):
+        if kind in (number, number | None):
+            try:
+                return number(text)
+            except ValueError:
+                return text
     return text

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
 from pathlib import Path
 
-from bakeoff.data.datasets import read
+from bakeoff.data.datasets import Sources, read
 from bakeoff.errors import InputError
 from bakeoff.study.spec import Forgetting, Frozen, canonical
 
@@ -19,7 +18,7 @@ class HeldOut(Frozen):
     fingerprint: str
 
 
-def held_out(spec: Forgetting, sources: Mapping[str, str]) -> HeldOut:
+def held_out(spec: Forgetting, sources: Sources) -> HeldOut:
     """The texts that `spec` asks for, `spec.limit` of them by a fixed draw; blank ones are left out.
 
     InputError as `datasets.read`, and where no text is left.

@@ -13,8 +13,10 @@ import torch
 
 import bakeoff
 from bakeoff.analysis import words
+from bakeoff.data.datasets import Source
 from bakeoff.data.heldout import HeldOut, held_out
 from bakeoff.data.messages import remark
+from bakeoff.data.overlap import Overlap, overlap
 from bakeoff.engine.train import total_steps
 from bakeoff.errors import InputError, extra
 from bakeoff.methods.method import Method, build
@@ -23,6 +25,7 @@ from bakeoff.study import registry
 from bakeoff.study.expand import expand
 from bakeoff.study.spec import MethodSpec, Study, Trial, canonical
 from bakeoff.tasks.task import Splits, Task, splits
+from bakeoff.tasks.task import build as build_task
 
 SMALL_MODEL = 16_000_000  # parameters; above it one lane fills a CPU (measured: docs/design.md)
 LANES = {"cpu": 3, "cuda": 16}
@@ -41,6 +44,7 @@ class Plan:
     device: str
     group_size: int
     backbones: dict[str, Backbone]  # without weights
+    overlaps: dict[str, dict[str, Overlap]]  # by task and benchmark
     held_out: HeldOut | None = None
 
     def as_json(self) -> str:
@@ -55,6 +59,7 @@ class Plan:
                 "benchmarks": list(self.examples[name].benchmarks),
                 "split": self.study.tasks[name].split,
                 "floors": self._floors(name),
+                "overlap": {benchmark: found.model_dump() for benchmark, found in self.overlaps[name].items()},
             }
             for name, task in self.tasks.items()
         }
@@ -64,6 +69,7 @@ class Plan:
             "models": {name: self._model_told(name) for name in self.study.models},
             "methods": {name: _told(spec) for name, spec in self.study.methods.items()},
             "tasks": {name: self.told(name) for name in self.tasks},
+            "data": [source.model_dump(mode="json") | {"told": str(source)} for source in self.sources()],
             "training": {
                 name: spec.training.model_dump(mode="json")
                 for name, spec in self.study.methods.items()
@@ -106,15 +112,26 @@ class Plan:
         without = [name for name, backbone in self.backbones.items() if backbone.encoder_decoder]
         return {"text": self.study.forgetting.text, "texts": len(self.held_out.texts), "not_available": without}
 
+    def sources(self) -> list[Source]:
+        """What was read, each once."""
+        return list(dict.fromkeys(source for found in self.examples.values() for source in found.sources))
+
     def told(self, task: str) -> str:
         """A task and its numbers of examples in a line."""
         return _amounts(self.tasks[task], self.examples[task], self.study.tasks[task].split)
+
+    def told_of_data(self, task: str) -> list[str]:
+        """What a task was read from, and what of its test sets is in its training set."""
+        found = self.overlaps[task].items()
+        return [str(source) for source in self.examples[task].sources] + [
+            words.overlap(words.place("", task, benchmark), **one.model_dump()) for benchmark, one in found
+        ]
 
 
 def make(study: Study, group_size: int | None = None) -> Plan:
     """Check everything that can be checked without weights, and lay out the work. InputError says what is wrong."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tasks = {name: registry.find("tasks", spec.use, f"tasks.{name}")() for name, spec in study.tasks.items()}
+    tasks = {name: build_task(spec, name) for name, spec in study.tasks.items()}
     backbones = {name: Backbone.skeleton(spec, name) for name, spec in study.models.items()}
     parameters = {
         (m, name): count(study, backbone, name) for m, backbone in backbones.items() for name in study.methods
@@ -127,7 +144,11 @@ def make(study: Study, group_size: int | None = None) -> Plan:
     _distinct(trials)
     size = group_size or min(_lanes(device, backbone) for backbone in backbones.values())
     groups = tuple(_grouped(trials, examples, size))
-    return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones, text)
+    overlaps = {
+        name: {benchmark: overlap(found.train, rows) for benchmark, rows in found.benchmarks.items()}
+        for name, found in examples.items()
+    }
+    return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones, overlaps, text)
 
 
 def check_engine(plan: Plan, engine: str) -> None:

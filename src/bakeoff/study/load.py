@@ -19,7 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bakeoff.errors import InputError, suggest
 from bakeoff.study import registry
-from bakeoff.study.spec import Forgetting, MethodSpec, Model, Study, TaskSpec, Training
+from bakeoff.study.spec import Declared, Forgetting, MethodSpec, Model, Revision, Study, TaskSpec, Training
 
 _KEYS = (
     "study",
@@ -36,6 +36,16 @@ _KEYS = (
 )
 _ROW_KEYS = ("use", "training", "quantize")  # keys of a method's entry that are no hyperparameters
 _REQUIRED = ("study", "models", "tasks", "methods")
+_LM_EVAL = {  # keys of lm-eval's task files that a study says in another way, or not at all
+    "task": "give the task a `name:`",
+    "generation_kwargs": "say it with `decoding: {max_new_tokens, temperature, top_p, samples}`",
+    "repeats": "say it with `decoding: {samples: N, temperature: T}`",
+    "validation_split": "name the split to judge on `test_split:`, or hold examples out with `validation: N`",
+    "dataset_kwargs": "name a local folder or file in `dataset_path:`",
+    "num_fewshot": "nothing is prompted with examples here: they are trained on",
+    "process_docs": "write the columns that the templates need into the file",
+    "filter_list": "`metric: math_verify` finds an answer in a text",
+}
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no file or path can hold
 M = TypeVar("M", bound=BaseModel)
 
@@ -227,7 +237,9 @@ def _absolute(raw: dict[str, Any], base: Path) -> None:
     if isinstance(raw.get("plugins"), list):
         raw["plugins"] = [fix(plugin) for plugin in raw["plugins"]]
     if isinstance(raw.get("data"), dict):
-        raw["data"] = {hub: fix(path) for hub, path in raw["data"].items()}
+        raw["data"] = {hub: fixed(fix(place), "path") for hub, place in raw["data"].items()}
+    if isinstance(raw.get("tasks"), list):
+        raw["tasks"] = [fixed(entry, "dataset_path") for entry in raw["tasks"]]
     if "published" in raw:
         raw["published"] = fix(raw["published"])
     if "forgetting" in raw:
@@ -295,31 +307,72 @@ def _tasks(entries: Iterable[Any]) -> Iterator[tuple[str, TaskSpec]]:
     for i, entry in enumerate(entries):
         entry = {"use": entry} if isinstance(entry, str) else entry
         where = f"tasks.{i}"
+        if isinstance(entry, dict) and "dataset_path" in entry and "use" not in entry:
+            entry = _declared(entry, where)
         if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
             raise InputError(where, f"expected a task's name or a mapping with `use:`, got {entry!r}")
-        registry.find("tasks", entry["use"], where)
+        kind = registry.find("tasks", entry["use"], where)
         name = str(entry.get("name", entry["use"]))
         if name in seen:
             raise InputError(where, f"task '{name}' is there twice", "give one of them another `name:`")
         seen.add(name)
-        spec = {key: value for key, value in entry.items() if key != "name"}
-        yield name, validated(TaskSpec, spec, f"tasks.{name}")
+        spec = validated(TaskSpec, {key: value for key, value in entry.items() if key != "name"}, f"tasks.{name}")
+        _check_benchmarks(spec, kind.of(spec, name).benchmarks, f"tasks.{name}.benchmarks")
+        yield name, spec
+
+
+def _declared(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    """An entry that declares a task, with the keys that say what the task is under `declared`, checked."""
+    if not isinstance(entry.get("name"), str):
+        raise InputError(where, "a task that is declared here needs a `name:`")
+    where, common = f"tasks.{entry['name']}", [*TaskSpec.model_fields, "name"]
+    for key in entry:
+        if key in _LM_EVAL:
+            raise InputError(f"{where}.{key}", "is lm-eval's, and not read here", _LM_EVAL[key])
+        if key not in Declared.model_fields and (key not in common or key in ("use", "declared")):
+            raise InputError(f"{where}.{key}", "unknown key", suggest(key, [*Declared.model_fields, *common]))
+    own = {key: value for key, value in entry.items() if key in Declared.model_fields}
+    if isinstance(own.get("metric_list"), list):
+        own["metric_list"] = [{"metric": one} if isinstance(one, str) else one for one in own["metric_list"]]
+    declared = validated(Declared, own, where).model_dump(mode="json")
+    return {key: value for key, value in entry.items() if key not in own} | {"use": "declared", "declared": declared}
+
+
+def _check_benchmarks(spec: TaskSpec, known: Sequence[str], where: str) -> None:
+    """InputError for a benchmark that the task does not have, or that is named twice."""
+    wanted = spec.benchmarks or ()
+    for name in wanted:
+        if name not in known:
+            raise InputError(where, f"unknown benchmark '{name}'", suggest(name, known))
+        if wanted.count(name) > 1:
+            raise InputError(where, f"'{name}' is there twice", "name each benchmark once")
 
 
 def _data(
-    data: Mapping[str, str], tasks: Mapping[str, TaskSpec], others: Sequence[str], offered: Collection[str]
-) -> dict[str, str]:
+    data: Mapping[str, Any], tasks: Mapping[str, TaskSpec], others: Sequence[str], offered: Collection[str]
+) -> dict[str, Any]:
     """The places of data, less what was merely offered and no task reads; InputError for what is not there."""
-    read = [hub for spec in tasks.values() for hub in registry.find("tasks", spec.use, spec.use).hub_ids]
+    kinds = {name: registry.find("tasks", spec.use, name) for name, spec in tasks.items()}
+    read = [hub for name, spec in tasks.items() for hub in kinds[name].of(spec, name).hub_ids]
     read += others
-    used = {hub: path for hub, path in data.items() if hub in read or hub not in offered}
-    for hub, path in used.items():
-        if not isinstance(path, str) or not Path(path).exists():
-            mend = "a path is relative to the file that it stands in, in --set to the working directory"
-            raise InputError(f"data.{hub}", f"nothing at {path}", mend)
+    used = {hub: _source(f"data.{hub}", place) for hub, place in data.items() if hub in read or hub not in offered}
+    for hub in used:
         if hub not in read:
             raise InputError(f"data.{hub}", "no task of this study reads it", suggest(hub, read))
     return used
+
+
+def _source(where: str, place: Any) -> str | dict[str, str]:
+    """What `data:` says of a hub id: a local path, written `PATH` or `{path: PATH}`, or `{revision: REVISION}`."""
+    if isinstance(place, dict) and set(place) == {"revision"}:
+        return validated(Revision, place, where).model_dump()
+    path = place["path"] if isinstance(place, dict) and set(place) == {"path"} else place
+    if not isinstance(path, str):
+        raise InputError(where, f"expected a path, {{path: ...}} or {{revision: ...}}, got {place!r}")
+    if not Path(path).exists():
+        mend = "a path is relative to the file that it stands in, in --set to the working directory"
+        raise InputError(where, f"nothing at {path}", mend)
+    return path
 
 
 def _published(name: Any) -> str:

@@ -51,11 +51,46 @@ class Decoding(Frozen):
         return self
 
 
+class Revision(Frozen):
+    """A hub dataset's branch, tag or commit, which a study's `data:` may pin."""
+
+    revision: str = Field(min_length=1)
+
+
+class Metric(Frozen):
+    """A score of a declared task. The two flags are lm-eval's, for `exact_match`."""
+
+    metric: str
+    ignore_case: bool = False
+    ignore_punctuation: bool = False
+
+
+class Declared(Frozen):
+    """A task that a study declares itself, in lm-eval's words: what is read, how a row becomes a chat, what is scored.
+
+    `dataset_path` is a hub id or, absolute, a local folder or file, and `dataset_name` the hub's configuration.
+    `description` is the system message. Templates are Jinja's, over a row's fields; a field's name alone is its value.
+    Without `doc_to_text` and `doc_to_target` a row is a whole chat, in its field `messages`. docs/tasks.md has more.
+    """
+
+    dataset_path: str = Field(min_length=1)
+    dataset_name: str | None = None
+    training_split: str = "train"
+    test_split: str = "test"
+    description: str | None = None
+    doc_to_text: str | None = None
+    doc_to_target: str | int | None = None
+    doc_to_choice: str | tuple[str, ...] | None = None
+    output_type: Literal["multiple_choice", "generate_until"] | None = None
+    metric_list: tuple[Metric, ...] = ()
+
+
 class TaskSpec(Frozen):
     """A task as a study asks for it: which one, how much of it, and how completions are drawn.
 
     `validation` examples are held out of the training split; `split: validation` evaluates on them in place of the
-    test set, which is how hyperparameters are chosen without touching it. `decoding` overrides the task's own.
+    test set, which is how hyperparameters are chosen without touching it. `benchmarks` names those of the task's that
+    are wanted (None: all). `decoding` overrides the task's own. `declared` is what the study says of a task of its own.
     """
 
     use: str
@@ -64,6 +99,8 @@ class TaskSpec(Frozen):
     validation: Annotated[int, Field(ge=0)] = 0
     split: Literal["test", "validation"] = "test"
     decoding: Decoding | None = None
+    benchmarks: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    declared: Declared | None = None
 
     @model_validator(mode="after")
     def _validation_exists(self) -> TaskSpec:
@@ -125,8 +162,9 @@ class MethodSpec(Frozen):
 class Study(Frozen):
     """A whole comparison: every model x task x method x seed, sweeps and defaults resolved.
 
-    `notes` say for people what the study assumes, `published` is the text of a table (CSV) to set the results beside;
-    neither is part of any key. `source` is what the study file said, settings, limits and absolute paths included.
+    `data` says where a hub id's rows are read: from a local path, or at a revision of the hub. `notes` say for people
+    what the study assumes, `published` is the text of a table (CSV) to set the results beside; neither is part of any
+    key. `source` is what the study file said, settings, limits and absolute paths included.
     """
 
     study: str
@@ -135,7 +173,7 @@ class Study(Frozen):
     methods: dict[str, MethodSpec] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field(min_length=1, default=(0,))
     forgetting: Forgetting | None = None
-    data: dict[str, str] = {}
+    data: dict[str, str | Revision] = {}
     plugins: tuple[str, ...] = ()
     notes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     published: str | None = None
@@ -197,6 +235,12 @@ class Trial(Frozen):
         """sha256 (64 hexadecimal digits) of the canonical JSON of the trial without its labels."""
         unasked = {"held_out"} if self.held_out is None else set()
         identity = self.model_dump(mode="json", exclude={"model", "task", "method"} | unasked)
+        task = identity["task_spec"]
+        if self.task_spec.declared:
+            del task["declared"]["dataset_path"]  # a place; `dataset` stands for what is there
+        for name in ("benchmarks", "declared"):  # came later: left out where they say nothing, so old keys hold
+            if task[name] is None:
+                del task[name]
         return hashlib.sha256(canonical(identity).encode()).hexdigest()
 
     def label(self) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
+from bakeoff.data.datasets import Noted, Source, Sources, subset
 from bakeoff.data.example import Example, Message
 from bakeoff.errors import InputError
+from bakeoff.study import registry
 from bakeoff.study.spec import Decoding, Frozen, TaskSpec, canonical
 
-__all__ = ["Completion", "Example", "Grade", "Message", "Sources", "Splits", "Task", "splits", "subset"]
+__all__ = ["Completion", "Example", "Grade", "Message", "Sources", "Splits", "Task", "build", "splits", "subset"]
 
-T = TypeVar("T")
-Sources = Mapping[str, str]  # hub id -> local file or directory that serves it
+BY_CHANCE = 10  # a limit below this may leave one class alone by chance
 
 
 class Completion(Frozen):
@@ -62,6 +63,11 @@ class Task(ABC):
     summary: ClassVar[str] = ""
     runs_code: ClassVar[bool] = False
 
+    @classmethod
+    def of(cls, spec: TaskSpec, name: str) -> Task:
+        """The task as a study asks for it under `name`; InputError where it cannot be that."""
+        return cls()
+
     @abstractmethod
     def train(self, sources: Sources, limit: int | None) -> list[Example]:
         """The training split, or `limit` examples of it chosen without regard to any seed of the study."""
@@ -80,11 +86,18 @@ class Task(ABC):
 
 
 class Splits(Frozen):
-    """The examples one trial uses, and the content hash that stands for them in its key."""
+    """The examples one trial uses, the content hash that stands for them in its key, and what they were read from."""
 
     train: tuple[Example, ...]
     benchmarks: dict[str, tuple[Example, ...]]
     fingerprint: str
+    sources: tuple[Source, ...] = ()
+
+
+def build(spec: TaskSpec, name: str) -> Task:
+    """The task that a study names `name` and asks for as `spec`."""
+    kind: type[Task] = registry.find("tasks", spec.use, f"tasks.{name}")
+    return kind.of(spec, name)
 
 
 def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
@@ -93,35 +106,51 @@ def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
     With `validation: n`, n examples are held out of the whole training split by a fixed draw, the same at every
     `train_limit`; with `split: validation` they take the place of the (first) benchmark.
     """
-    held: list[Example] = []
-    if spec.validation:
-        rows = task.train(sources, None)
-        if len(rows) <= spec.validation:
-            raise InputError(
-                f"tasks.{task.name}.validation", f"{spec.validation} of {len(rows)} training examples would leave none"
-            )
-        chosen = set(random.Random(0).sample(range(len(rows)), spec.validation))
-        held = [row for i, row in enumerate(rows) if i in chosen]
-        train = subset([row for i, row in enumerate(rows) if i not in chosen], spec.train_limit)
-    else:
-        train = task.train(sources, spec.train_limit)
+    noted = Noted(sources)
+    train, held = _train(task, spec, noted)
+    names = [name for name in task.benchmarks if spec.benchmarks is None or name in spec.benchmarks]
     if spec.split == "validation":
-        tested = {task.benchmarks[0]: tuple(subset(held, spec.test_limit))}
+        tested = {names[0]: tuple(subset(held, spec.test_limit))}
     else:
-        tested = {name: tuple(task.test(name, sources, spec.test_limit)) for name in task.benchmarks}
-    for name, rows in {"train": train, **tested}.items():
-        if not rows:
-            raise InputError(f"tasks.{task.name}", f"the {name} split is empty", "check `data:` and the limits")
+        tested = {name: tuple(task.test(name, noted, spec.test_limit)) for name in names}
+    _check(task, "train", train, spec.train_limit)
+    for name, rows in tested.items():
+        _check(task, name, rows, spec.test_limit)
+    return Splits(
+        train=tuple(train), benchmarks=tested, fingerprint=_fingerprint(train, tested), sources=tuple(noted.facts)
+    )
+
+
+def _train(task: Task, spec: TaskSpec, sources: Sources) -> tuple[list[Example], list[Example]]:
+    """The training examples, and those that are held out of them."""
+    if not spec.validation:
+        return task.train(sources, spec.train_limit), []
+    rows = task.train(sources, None)
+    if len(rows) <= spec.validation:
+        what = f"{spec.validation} of {len(rows)} training examples would leave none"
+        raise InputError(f"tasks.{task.name}.validation", what)
+    chosen = set(random.Random(0).sample(range(len(rows)), spec.validation))
+    rest = [row for i, row in enumerate(rows) if i not in chosen]
+    return subset(rest, spec.train_limit), [row for i, row in enumerate(rows) if i in chosen]
+
+
+def _check(task: Task, name: str, rows: Sequence[Example], limit: int | None) -> None:
+    """InputError where a split is empty, or where all answers of a `choose` task are the same."""
+    where = f"tasks.{task.name}"
+    if not rows:
+        raise InputError(where, f"the {name} split is empty", "check `data:` and the limits")
+    if task.kind != "choose" or (limit is not None and limit < BY_CHANCE):
+        return
+    if len({row.answer for row in rows}) == 1:
+        what = f"all {len(rows)} answers of the {name} split are {rows[0].answer!r}, so there is nothing to choose"
+        raise InputError(where, what, "check `data:` and the limits")
+
+
+def _fingerprint(train: Sequence[Example], tested: dict[str, tuple[Example, ...]]) -> str:
+    """sha256 over every example, in order, and the names of the splits."""
     digest = hashlib.sha256()
-    for name, rows in {"train": train, **tested}.items():
+    for name, rows in [("train", train), *tested.items()]:
         digest.update(name.encode())
         for row in rows:
             digest.update(canonical(row.model_dump(mode="json")).encode())
-    return Splits(train=tuple(train), benchmarks=tested, fingerprint=digest.hexdigest())
-
-
-def subset(rows: Sequence[T], limit: int | None) -> list[T]:
-    """`limit` of `rows` by a fixed draw, in their order; all of them where there are no more, or no limit."""
-    if limit is None or limit >= len(rows):
-        return list(rows)
-    return [rows[i] for i in sorted(random.Random(0).sample(range(len(rows)), limit))]
+    return digest.hexdigest()

@@ -34,7 +34,7 @@ def talk(opened: Opened, max_new_tokens: int | None = None) -> Callable[[str], R
     adapter = opened.adapter(backbone)
     model = Plain(backbone, adapter).eval() if prove.doubt(backbone) else None
     context = context_for(backbone, opened.method.virtual_tokens())
-    sample = opened.task.test(opened.task.benchmarks[0], opened.study.data, 1)[0]
+    sample = _sample(opened)
     how = _decoding(opened, max_new_tokens)
     if how.max_new_tokens >= context:
         raise InputError("--max-new-tokens", f"{how.max_new_tokens} leave no room for text in {context} tokens")
@@ -53,9 +53,16 @@ def talk(opened: Opened, max_new_tokens: int | None = None) -> Callable[[str], R
 
 def asked(opened: Opened) -> str:
     """What a text is put to, in a line: the trial's task, and the system message before the text."""
-    sample = opened.task.test(opened.task.benchmarks[0], opened.study.data, 1)[0]
+    sample = _sample(opened)
     system = [message.content for message in sample.prompt if message.role == "system"]
     return f"{opened.trial.task} ({opened.task.summary})" + (f', asked as "{system[0]}"' if system else "")
+
+
+def _sample(opened: Opened) -> Example:
+    """An example like those that the trial was judged on."""
+    if opened.trial.task_spec.split == "validation":
+        return opened.task.train(opened.study.data, 1)[0]
+    return opened.task.test(next(iter(opened.record.benchmarks)), opened.study.data, 1)[0]
 
 
 def _decoding(opened: Opened, max_new_tokens: int | None) -> Decoding:

@@ -19,10 +19,9 @@ from bakeoff.models.backbone import Backbone, weights_hash
 from bakeoff.run.plan import method_of
 from bakeoff.store.record import Record
 from bakeoff.store.store import Store
-from bakeoff.study import registry
 from bakeoff.study.load import load
 from bakeoff.study.spec import Model, Study, Trial
-from bakeoff.tasks.task import Task
+from bakeoff.tasks.task import Task, build
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def open_trial(store: Store, name: str) -> Opened:
     if record.status != "done":
         raise InputError("TRIAL", f"{label(found)} {record.status} ({record.reason})", "choose another trial")
     study = load(store.directory / "study.yaml")
-    task = registry.find("tasks", record.trial.task_spec.use, f"tasks.{record.trial.task}")()
+    task = build(study.tasks.get(record.trial.task, record.trial.task_spec), record.trial.task)
     return Opened(store, study, record, task)
 
 

@@ -1,0 +1,257 @@
+"""A task that a study declares itself: rows of any dataset, templates that make chats of them, and named metrics."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from bakeoff.data.datasets import Row, is_file_name, read
+from bakeoff.data.template import Template
+from bakeoff.errors import InputError, suggest
+from bakeoff.grading import math
+from bakeoff.grading.answers import final_answer
+from bakeoff.grading.labels import grade_choice
+from bakeoff.study.spec import Declared, Metric, TaskSpec
+from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task, subset
+
+Scored = tuple[float, dict[str, Any]]  # a score, and details for people
+
+
+class DeclaredTask(Task):
+    """What `of` makes of a study's declaration; docs/tasks.md tells of its keys."""
+
+    name = "declared"
+    kind: ClassVar[Literal["choose", "generate"]] = "generate"
+    metrics = ("exact_match",)
+    benchmarks = ("test",)
+    summary = "a task that the study declares itself, on any data (docs/tasks.md)"
+
+    def __init__(self, told: Declared, where: str):
+        self.told, self.where = told, where
+        self.description = _template(told.description, f"{where}.description", literal=True)
+        self.question = _template(told.doc_to_text, f"{where}.doc_to_text")
+        self.target = (
+            None if isinstance(told.doc_to_target, int) else _template(told.doc_to_target, f"{where}.doc_to_target")
+        )
+        self.choices = _choices(told.doc_to_choice, f"{where}.doc_to_choice")
+
+    @classmethod
+    def of(cls, spec: TaskSpec, name: str) -> Task:
+        """The declared task; InputError where its keys do not fit together."""
+        told, where = spec.declared, f"tasks.{name}"
+        if told is None:
+            raise InputError(where, "declares nothing", "give it a `dataset_path:` and no `use:` (docs/tasks.md)")
+        chooses = told.doc_to_choice is not None
+        _check_forms(told, where, chooses)
+        _check_places(told, where, spec.split)
+        about = {
+            "name": name,
+            "kind": "choose" if chooses else "generate",
+            "metrics": _metrics(told.metric_list, CHOICES if chooses else TEXTS, f"{where}.metric_list"),
+            "benchmarks": (told.test_split,),
+            "hub_ids": () if Path(told.dataset_path).is_absolute() else (told.dataset_path,),
+            "summary": f"declared in the study, on {Path(told.dataset_path).name}.",
+        }
+        return type(cls.__name__, (cls,), about)(told, where)
+
+    def train(self, sources: Sources, limit: int | None) -> list[Example]:
+        return subset(self._examples(self.told.training_split, sources), limit)
+
+    def test(self, benchmark: str, sources: Sources, limit: int | None) -> list[Example]:
+        return subset(self._examples(self.told.test_split, sources), limit)
+
+    def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
+        if self.kind == "choose":
+            graded = zip(examples, completions, strict=True)
+            return [Grade(**grade_choice(e.choices, e.answer, c.text, c.logprobs)) for e, c in graded]
+        asked = self.told.metric_list or (Metric(metric="exact_match"),)
+        columns = {one.metric: TEXTS[one.metric](one, examples, completions) for one in asked}
+        return [_grade({name: column[i] for name, column in columns.items()}) for i in range(len(examples))]
+
+    def _examples(self, split: str, sources: Sources) -> list[Example]:
+        """All examples of a split, so that a bad row is found whatever the limits."""
+        rows = read(self.told.dataset_path, split, sources, config=self.told.dataset_name)
+        make = self._chat if self.question is None else self._filled
+        return [make(f"{split}-{i}", row, rows.place(i)) for i, row in enumerate(rows)]
+
+    def _filled(self, name: str, row: Row, place: str) -> Example:
+        """The example that the templates make of a row."""
+        assert self.question
+        choices = self._labels(row, place)
+        target = self.told.doc_to_target if self.target is None else self.target.value(row, place)
+        answer = _label(target, choices, place) if choices else str(target).strip()
+        messages = [*self._system(row, place), Message(role="user", content=self.question.text(row, place))]
+        return self._example(name, [*messages, Message(role="assistant", content=answer)], choices, place)
+
+    def _chat(self, name: str, row: Row, place: str) -> Example:
+        """The example that a row is by itself: its `messages`."""
+        if "messages" not in row:
+            what = f"{place} has no field 'messages', and there is no `doc_to_text:` that makes them"
+            raise InputError(self.where, what, f"its fields: {', '.join(map(str, row))}")
+        messages = [*self._system(row, place), *_messages(row["messages"], f"{place}, field 'messages'")]
+        choices = self._labels(row, place)
+        if choices:
+            _label(messages[-1].content, choices, place)
+        return self._example(name, messages, choices, place)
+
+    def _system(self, row: Row, place: str) -> list[Message]:
+        return [Message(role="system", content=self.description.text(row, place))] if self.description else []
+
+    def _labels(self, row: Row, place: str) -> tuple[str, ...]:
+        """The row's choices; none where text is generated."""
+        if self.choices is None:
+            return ()
+        found = (
+            self.choices.value(row, place)
+            if isinstance(self.choices, Template)
+            else [choice.text(row, place) for choice in self.choices]
+        )
+        if not isinstance(found, (list, tuple)) or not all(isinstance(one, (str, int, float)) for one in found):
+            raise InputError(
+                f"{self.where}.doc_to_choice", f"gives no list of texts in {place}, but {str(found)[:60]!r}"
+            )
+        labels = tuple(str(one).strip() for one in found)
+        if len(set(labels)) < max(2, len(labels)) or "" in labels:
+            raise InputError(place, f"the choices {list(labels)} are not two or more different texts")
+        return labels
+
+    def _example(self, name: str, messages: Sequence[Message], choices: tuple[str, ...], place: str) -> Example:
+        roles = [message.role for message in messages]
+        if roles[-2:] != ["user", "assistant"] or "system" in roles[1:]:
+            what = f"the turns are {', '.join(roles)}"
+            raise InputError(
+                place, what, "wanted: at most one system message, first, and a user's and an assistant's last"
+            )
+        if empty := next((message.role for message in messages if not message.content.strip()), None):
+            raise InputError(place, f"the {empty}'s text is empty")
+        return Example(id=name, messages=tuple(messages), choices=choices)
+
+
+# --- what a declaration says ---
+
+
+def _template(source: str | None, where: str, literal: bool = False) -> Template | None:
+    return None if source is None else Template(source, where, literal)
+
+
+def _choices(told: str | Sequence[str] | None, where: str) -> Template | list[Template] | None:
+    if told is None or isinstance(told, str):
+        return _template(told, where)
+    if len(told) < 2:
+        raise InputError(where, f"{list(told)} leaves nothing to choose", "give two choices or more")
+    return [Template(choice, where, literal=True) for choice in told]
+
+
+def _check_forms(told: Declared, where: str, chooses: bool) -> None:
+    """InputError where keys contradict each other."""
+    if (told.doc_to_text is None) != (told.doc_to_target is None):
+        given, absent = ("text", "target") if told.doc_to_target is None else ("target", "text")
+        what = f"`doc_to_{given}:` is there without `doc_to_{absent}:`"
+        raise InputError(where, what, "give both, or neither for rows that hold `messages`")
+    if isinstance(told.doc_to_target, int) and not chooses:
+        raise InputError(
+            f"{where}.doc_to_target", f"{told.doc_to_target} is the number of a choice, and there are none"
+        )
+    if told.output_type and (told.output_type == "multiple_choice") != chooses:
+        what = f"{told.output_type} {'does not go with' if chooses else 'needs'} `doc_to_choice:`"
+        raise InputError(f"{where}.output_type", what)
+
+
+def _check_places(told: Declared, where: str, split: str) -> None:
+    """InputError where training and test rows would be the same, or a file is not there."""
+    if split == "test" and (Path(told.dataset_path).is_file() or told.training_split == told.test_split):
+        what = "training and test rows would be the same"
+        mend = "give a folder with a file for each split, or hold rows out: `validation: N, split: validation`"
+        raise InputError(f"{where}.dataset_path", what, mend)
+    if is_file_name(told.dataset_path) and not Path(told.dataset_path).exists():
+        raise InputError(
+            f"{where}.dataset_path", f"nothing at {told.dataset_path}", "paths are relative to the study file"
+        )
+
+
+def _metrics(asked: Sequence[Metric], known: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The metrics' names, the headline first; the first known one where none is asked for."""
+    names = [one.metric for one in asked]
+    for one in asked:
+        if one.metric not in known:
+            raise InputError(where, f"unknown metric '{one.metric}'", suggest(one.metric, known))
+        if names.count(one.metric) > 1:
+            raise InputError(where, f"'{one.metric}' is there twice", "name each metric once")
+        if one.metric != "exact_match" and (one.ignore_case or one.ignore_punctuation):
+            raise InputError(
+                where, "ignore_case and ignore_punctuation are exact_match's", f"drop them from {one.metric}"
+            )
+    return tuple(names or list(known)[:1])
+
+
+# --- what a row says ---
+
+
+def _messages(value: Any, where: str) -> list[Message]:
+    if not isinstance(value, list) or not value:
+        raise InputError(where, f"a list of messages is wanted, not {str(value)[:60]!r}")
+    for one in value:
+        fits = isinstance(one, Mapping) and set(one) == {"role", "content"} and isinstance(one["content"], str)
+        if not fits or one["role"] not in ("system", "user", "assistant"):
+            wanted = "{'role': 'system', 'user' or 'assistant', 'content': text}"
+            raise InputError(where, f"{wanted} is wanted, not {str(one)[:60]!r}")
+    return [Message(**one) for one in value]
+
+
+def _label(target: Any, choices: Sequence[str], place: str) -> str:
+    """The choice that a target means: the one that it is the text of, else the one of that number, from 0."""
+    text = str(int(target) if isinstance(target, bool) else target).strip()
+    if text in choices:
+        return text
+    if text.isdecimal() and int(text) < len(choices):
+        return choices[int(text)]
+    raise InputError(place, f"the answer {text[:60]!r} is none of the choices {list(choices)}")
+
+
+# --- how a text is scored ---
+
+
+def _grade(found: Mapping[str, Scored]) -> Grade:
+    detail: dict[str, Any] = {}
+    for _, told in found.values():
+        detail |= told
+    return Grade(scores={name: score for name, (score, _) in found.items()}, detail=detail)
+
+
+def _exact_match(how: Metric, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Scored]:
+    """Whether the text, after a reasoning model's thoughts, is the target, white space at the ends apart."""
+
+    def plain(text: str) -> str:
+        text = text.lower() if how.ignore_case else text
+        return (text.translate(_NO_PUNCTUATION) if how.ignore_punctuation else text).strip()
+
+    said = [one.text.rpartition("</think>")[2] for one in completions]
+    return [
+        (float(plain(text) == plain(e.answer)), {"gold": e.answer} | ({} if text.strip() else {"unparsable": True}))
+        for e, text in zip(examples, said, strict=True)
+    ]
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _math(how: Metric, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Scored]:
+    """Whether the answer that the text ends in is the target's, as mathematics; a target may be the answer alone."""
+    graded = []
+    for example, one in zip(examples, completions, strict=True):
+        gold, answer = final_answer(example.answer) or example.answer, final_answer(one.text)
+        if answer is None:
+            graded.append((0.0, {"gold": gold, "unparsable": True}))
+        else:
+            equal, stage = math.equal(gold, answer)
+            graded.append((float(equal), {"gold": gold, "answer": answer, "stage": stage}))
+    return graded
+
+
+CHOICES = {"accuracy": None}
+TEXTS: dict[str, Callable[[Metric, Sequence[Example], Sequence[Completion]], list[Scored]]] = {
+    "exact_match": _exact_match,
+    "math_verify": _math,
+}
