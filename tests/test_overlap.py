@@ -14,8 +14,8 @@ from bakeoff.data.overlap import N, Overlap, overlap
 
 
 def example(text: str, answer: str = "yes", system: str = "One system message that is the same for all.") -> Example:
-    turns = (("system", system), ("user", text), ("assistant", answer))
-    return Example(id=text[:9], messages=tuple(Message(role=role, content=content) for role, content in turns))
+    first, then = Message(role="system", content=system), Message(role="user", content=text)
+    return Example(id=text[:9], messages=(first, then, Message(role="assistant", content=answer)))
 
 
 def plainly(train: list[Example], test: list[Example]) -> Overlap:
