@@ -170,6 +170,11 @@ def test_doctor(monkeypatch, capsys):
     told = capsys.readouterr().out
     assert ended.value.code == 0 and "Model-written code runs in: " in told
     monkeypatch.setattr(shutil, "which", lambda name: None)
+    if not tiers.missing("landlock"):
+        with pytest.raises(SystemExit):
+            main()
+        told = capsys.readouterr().out
+        assert f"Model-written code runs in: landlock\nFor the stronger one, {tiers.INSTALL}\n" in told
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(SystemExit) as ended:
         main()

@@ -249,7 +249,7 @@ def grade_code(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="OUT", help="The rows with verdicts (default: FILE.graded.jsonl).")
     ] = None,
-    k: Annotated[str, typer.Option("--k", metavar="K,...", help="Which pass@k to print.")] = "1",
+    k: Annotated[str, typer.Option("--k", metavar="K,...", help="Which pass@k to print, as 1,5.")] = "1",
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="Seconds for a completion's tests.")] = 3.0,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, metavar="N", help="Completions at a time (default: one a CPU).")
@@ -261,7 +261,7 @@ def grade_code(
 ) -> None:
     """Judge completions by their tests, sandboxed.
 
-    Anybody's JSON lines, in HumanEval's form or MBPP's: writes verdicts and prints pass@k.
+    Anybody's JSON lines, with task_id, prompt, completion, test, entry_point: writes verdicts and prints pass@k.
     """
     from bakeoff.grading.code import file as graded
 

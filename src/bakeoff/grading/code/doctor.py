@@ -29,6 +29,8 @@ def examine() -> tuple[list[str], bool]:
         lines.append(f"sandbox {tier} ({ABOUT[tier]}): {'works' if slot else f'no: {reason}'}")
     if chosen:
         lines.append(f"Model-written code runs in: {chosen}")
+        if tiers.missing(tiers.PROTECTED[0]):
+            lines.append(f"For the stronger one, {tiers.INSTALL}")
     else:
         lines.append(f"Model-written code is refused here: {tiers.INSTALL}, or run it unprotected with {tiers.UNSAFE}")
     return lines, bool(chosen)
