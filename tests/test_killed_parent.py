@@ -129,10 +129,16 @@ def test_a_place_that_cannot_be_written_to_is_one_line(place, monkeypatch):
     assert "set TMPDIR" in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_nested_directories_that_nobody_may_enter_are_removed(place):
-    deep(place / "home/sample", 1100)
-    keeper.clear(str(place / "home/sample"), str(place / "home"))
-    os.rmdir(place / "home")
+def test_nested_directories_that_nobody_may_enter_are_removed_and_no_link_is_followed(place, tmp_path):
+    home = place / "home"
+    deep(home / "sample", 1100)
+    (tmp_path / "other").write_text("stays")
+    (home / "sample/link").symlink_to(tmp_path)
+    (home / "link").symlink_to(tmp_path)
+    for name in ("sample", "link"):
+        keeper.clear(str(home / name), str(home))
+    home.rmdir()
+    assert (tmp_path / "other").read_text() == "stays"
 
 
 # ---- help ---------------------------------------------------------------------------------------------------------

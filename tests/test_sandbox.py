@@ -71,6 +71,26 @@ def test_every_attack_as_an_ordinary_user(path, a_place_for_all):
     run_as_user(a_place_for_all, Path(shutil.copy(path, a_place_for_all)))
 
 
+@pytest.mark.parametrize("tier", ["bubblewrap", "landlock", "none"])
+def test_a_sample_holds_three_null_devices_and_two_pipes(tier):
+    """Not the control socket, nor what keeps its grader's directory."""
+    needs(tier)
+    code = """
+import os, stat
+def f():
+    found = []
+    for i in range(5000):
+        try: mode = os.fstat(i).st_mode
+        except OSError: continue
+        found.append((i, "null" if stat.S_ISCHR(mode) else "pipe" if stat.S_ISFIFO(mode) else "other"))
+    return found
+"""
+    test = "assert f() == [(0, 'null'), (1, 'null'), (2, 'null'), (3, 'pipe'), (4, 'pipe')], f()"
+    with Grader(jobs=1, tier=tier) as grader:
+        verdict = grader.grade([Item(code, (test,), "f")])[0]
+    assert verdict.label == "pass", verdict
+
+
 def test_two_graders_at_once():
     with Grader(jobs=2) as one, Grader(jobs=2) as other:
         items = [Item(code, TESTS, "add") for code in (GOOD, WRONG)] * 10

@@ -20,15 +20,15 @@ BOOT = "import sys; sys.path.append({!r}); from jail.keeper import main; main()"
 class Folder:
     """A directory, and its keeper (jail/keeper.py); neither, in tiers that keep nothing on the disk.
 
-    Every process that puts something there must have `held` passed on to it: the directory lasts until all have ended.
+    Every process that puts something there must hold `held` open: the directory lasts until all have ended.
     """
 
     path: Path = Path()
     keeper: subprocess.Popen[bytes] | None = None
 
     @property
-    def held(self) -> tuple[int, ...]:
-        return (self.keeper.stdin.fileno(),) if self.keeper and self.keeper.stdin else ()
+    def held(self) -> int:
+        return self.keeper.stdin.fileno() if self.keeper and self.keeper.stdin else subprocess.DEVNULL
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def kept(python: Path) -> Iterator[Folder]:
             yield Folder(Path(said), process)
         finally:
             with contextlib.suppress(BrokenPipeError):  # it was killed
-                os.write(process.stdin.fileno(), b".")
+                os.write(process.stdin.fileno(), keeper.DONE)
     if os.path.lexists(said):
         keeper.remove(said)
 

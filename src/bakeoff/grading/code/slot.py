@@ -75,8 +75,8 @@ class Jail:
         self.control.settimeout(PATIENCE)
         with other:
             self.process = subprocess.Popen(
-                command, stdin=other.fileno(), stdout=subprocess.DEVNULL, stderr=self._errors, env=environment, cwd="/",
-                pass_fds=folder.held, start_new_session=True,
+                command, stdin=other.fileno(), stdout=folder.held, stderr=self._errors, env=environment, cwd="/",
+                start_new_session=True,
             )  # fmt: skip
 
     def ready(self) -> None:

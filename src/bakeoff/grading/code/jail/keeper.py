@@ -16,13 +16,14 @@ import tempfile
 import time
 
 PREFIX = "bakeoff-code-"
+DONE = b"."
 TRIES = 100  # each after 20 ms, where a process that was just killed still adds something
 
 _numbers = itertools.count()
 
 
 def main() -> None:
-    """Make a directory in the one that is named, tell its path or why there is none, and wait for the end of input."""
+    """Make a directory in the one that is named, tell its path or why there is none, and wait for DONE or the end."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     place = sys.argv[1]
@@ -36,7 +37,8 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (1, 2):
         os.dup2(null, standard)
-    os.read(0, 1)
+    while os.read(0, 1) not in (b"", DONE):
+        pass
     remove(folder)
 
 
@@ -79,17 +81,30 @@ def remove(folder: str, tries: int = TRIES) -> None:
 
 
 def clear(folder: str, home: str) -> None:
-    """Remove a directory in `home` that a sample filled, however deep: what is nested comes up before it is removed."""
+    """Remove a directory in `home` that a sample filled, however deep: what is nested comes up before it is removed.
+
+    No link is followed, not even one that comes in a directory's place meanwhile: nobody else can write to `home`.
+    """
     left = [folder]
-    os.chmod(folder, 0o700)
     while left:
         place = left.pop()
+        if os.path.islink(place):
+            os.unlink(place)
+            continue
+        os.chmod(place, 0o700)
         with os.scandir(place) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     left.append(os.path.join(home, f"left-{os.getpid()}-{next(_numbers)}"))
-                    os.chmod(entry.path, 0o700)
-                    os.rename(entry.path, left[-1])
+                    _move(entry.path, left[-1])
                 else:
                     os.unlink(entry.path)
         os.rmdir(place)
+
+
+def _move(folder: str, to: str) -> None:
+    try:
+        os.rename(folder, to)
+    except PermissionError:  # to move a directory of one's own is to write to it; root need not be let
+        os.chmod(folder, 0o700)
+        os.rename(folder, to)

@@ -3,7 +3,8 @@
 It is started with a control socket as its standard input and a description of its cell as its argument. To a message
 {"role", "seconds", "memory", ...}, which brings descriptors along, it answers {"started": true} when the sample is shut
 in, or {"failed": why}; to any further byte, by killing the sample, waiting for it and answering {"ended": status}.
-When the socket closes, it kills the sample and ends. It must hold its grader's directory, if any, as long as it lives.
+When the socket closes, it kills the sample and ends. Its standard output is what it must hold open while it uses its
+grader's directory.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def main() -> None:
 
     site.setquit()
     control = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 100))
+    fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 100)  # what keeps its directory: held, never used, and closed in samples
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1):
         os.dup2(null, standard)
