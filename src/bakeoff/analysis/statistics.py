@@ -260,8 +260,40 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
     """
     x, y = np.asarray(a, dtype=float).ravel(), np.asarray(b, dtype=float).ravel()
     only_a, only_b = int(np.sum(x > y)), int(np.sum(y > x))
-    p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-    return McNemar(only_a, only_b, p)
+    return McNemar(only_a, only_b, split_p(only_a, only_b))
+
+
+def split_p(only_a: int, only_b: int) -> float:
+    """The exact two-sided p that so many items were won by one alone, if each went either way by a coin."""
+    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def fisher(a: int, n_a: int, b: int, n_b: int) -> float:
+    """Fisher's exact two-sided p for `a` of `n_a` against `b` of `n_b`, as if the items were not the same.
+
+    The sum of all tables with these margins that are no likelier than this one; equals `scipy.stats.fisher_exact`.
+    """
+    right, total = a + b, n_a + n_b
+    x = np.arange(max(0, right - n_b), min(right, n_a) + 1)
+    logs = _log_choose(n_a, x) + _log_choose(n_b, right - x) - _log_choose(total, np.array(right))
+    own = logs[a - x[0]]
+    return min(1.0, float(np.exp(logs[logs <= own + 1e-7]).sum()))
+
+
+def newcombe(a: float, n_a: int, b: float, n_b: int, level: float = 0.95) -> Interval:
+    """Newcombe's (1998, method 10) interval of a / n_a - b / n_b, from the two Wilson intervals."""
+    own, other = wilson(a, n_a, level), wilson(b, n_b, level)
+    return apart(a / n_a, own, b / n_b, other)
+
+
+def apart(x: float, own: Interval, y: float, other: Interval) -> Interval:
+    """The interval of x - y for independent estimates with intervals of their own (square-and-add, Newcombe 1998).
+
+    `x - y - sqrt((x - low_x)^2 + (high_y - y)^2)` to `x - y + sqrt((high_x - x)^2 + (y - low_y)^2)`.
+    """
+    low = math.hypot(x - own.low, other.high - y)
+    high = math.hypot(own.high - x, y - other.low)
+    return Interval(x - y - low, x - y + high)
 
 
 def minimum_detectable_difference(
@@ -349,6 +381,10 @@ def _table(scores: ArrayLike) -> Floats:
     if x.ndim != 2 or not x.size:
         raise ValueError(f"scores have shape {list(x.shape)}; they must be [seeds, items], at least one of each")
     return x
+
+
+def _log_choose(n: int, k: NDArray[np.int_]) -> Floats:
+    return special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
 
 
 def _quantile(level: float, df: float) -> float:
