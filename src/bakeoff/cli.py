@@ -18,6 +18,7 @@ from bakeoff import __version__
 from bakeoff.errors import BakeoffError, InputError, suggest
 
 if TYPE_CHECKING:
+    from bakeoff.analysis.audit import Audit
     from bakeoff.run.plan import Plan
     from bakeoff.run.run import Outcome
     from bakeoff.store.store import Store
@@ -371,14 +372,69 @@ def bench(
 
 
 @app.command()
-def audit(study: StudyName, set_: Set = None, from_: From = None) -> None:
-    """Count every method's trained parameters; train nothing.
+def audit(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY|paper]", help="A study file, a built-in study's name, or `paper`.")
+    ] = None,
+    set_: Set = None,
+    from_: From = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE.csv", help="Check your own results table instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (with --table and paper).")] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="HUB_ID=PATH", help="HumanEval for `paper`: openai/openai_humaneval=PATH."),
+    ] = None,
+) -> None:
+    """Count trained parameters, or check a results table.
 
-    By formula, as built and on disk.
+    STUDY: every method's parameters by formula, as built and on disk; nothing is trained. --table: what the printed
+    numbers of a table (CSV: task, benchmark, method, metric, value and, where known, n, k, trainable_percent, model)
+    allow to be said: values that no count of items gives, differences that nothing separates. paper: the same for the
+    paper that Bakeoff grew from, and its claims one by one. Findings are no failure: the exit code is 0.
     """
+    if (study is None) == (table is None):
+        raise InputError("audit", "one of STUDY, `paper` and --table FILE.csv is needed")
+    for option, given, fits in (
+        ("--set", set_, table is None and study != "paper"),
+        ("--from", from_, table is None and study != "paper"),
+        ("--json", as_json, table is not None or study == "paper"),
+        ("--data", data, study == "paper"),
+    ):
+        if given and not fits:
+            raise InputError(option, "has no use here", "`bakeoff audit --help` says what it goes with")
+    if table is None and study != "paper":
+        _audit_study(str(study), set_ or (), from_)
+        return
+    from bakeoff.report import findings
+
+    found = _audit_paper(data or ()) if table is None else _audit_table(table)
+    if as_json:
+        print(findings.as_json(found))
+    else:
+        for line in findings.shown(found):
+            console.print(line, soft_wrap=True)
+
+
+def _audit_table(table: Path) -> Audit:
+    from bakeoff.analysis.audit import audit
+    from bakeoff.analysis.printed import read
+
+    return audit(read(table))
+
+
+def _audit_paper(data: Sequence[str]) -> Audit:
+    _quiet_libraries()
+    from bakeoff.use.paper import audit_paper
+
+    return audit_paper(data)
+
+
+def _audit_study(study: str, settings: Sequence[str], places: Path | None) -> None:
     from bakeoff.study.load import load
 
-    asked = load(study, set_ or (), places=from_)
+    asked = load(study, settings, places=places)
     _quiet_libraries()
     from bakeoff.use.ledger import audit as entries
 

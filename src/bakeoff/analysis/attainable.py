@@ -28,8 +28,8 @@ class Confusion(NamedTuple):
 
 def counts(value: Decimal, n: int) -> range:
     """Every count c of n with c / n rounding to the printed value (a half either way)."""
-    low, high = _ends(value)
-    return range(max(0, math.ceil(low * n)), min(n, math.floor(high * n)) + 1)
+    low, high, over = _ends(value)
+    return range(max(0, -(-low * n // over)), min(n, high * n // over) + 1)
 
 
 def cut_off(value: Decimal, n: int) -> range:
@@ -40,8 +40,10 @@ def cut_off(value: Decimal, n: int) -> range:
 
 def sizes(values: Iterable[Decimal], most: int) -> list[int]:
     """Every n up to `most` for which each of the values is some count of n."""
-    wanted = list(values)
-    return [n for n in range(1, most + 1) if all(counts(value, n) for value in wanted)]
+    found: Iterable[int] = range(1, most + 1)
+    for low, high, over in map(_ends, values):
+        found = [n for n in found if max(0, -(-low * n // over)) <= min(n, high * n // over)]
+    return list(found)
 
 
 def coarsest(values: Sequence[Decimal], n: int) -> int:
@@ -61,9 +63,11 @@ def pass_at_k(value: Decimal, items: int, draws: int, k: int) -> bool:
     if whole * items > FINEST:
         return True
     terms = {whole - math.comb(draws - c, k) for c in range(draws + 1)}
-    low, high = _ends(value)
-    first, last = max(0, math.ceil(low * items * whole)), min(items * whole, math.floor(high * items * whole))
-    return last >= first and bool(_sums(frozenset(terms), items) >> first & ((1 << (last - first + 1)) - 1))
+    found = counts(value, items * whole)
+    if not found:
+        return False
+    first, last = found[0], found[-1]
+    return bool(_sums(frozenset(terms), items) >> first & ((1 << (last - first + 1)) - 1))
 
 
 def _sums(terms: frozenset[int], many: int) -> int:
@@ -103,6 +107,9 @@ def confusions(
     return found
 
 
-def _ends(value: Decimal) -> tuple[Fraction, Fraction]:
+def _ends(value: Decimal) -> tuple[int, int, int]:
+    """Half a printed unit below and above the value, as whole numbers over a common third."""
     half = Fraction(unit(value)) / 2
-    return Fraction(value) - half, Fraction(value) + half
+    low, high = Fraction(value) - half, Fraction(value) + half
+    over = math.lcm(low.denominator, high.denominator)
+    return int(low * over), int(high * over), over

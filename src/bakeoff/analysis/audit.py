@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal, TypeVar
 
 from bakeoff.analysis import attainable, parameters, words
@@ -74,6 +74,11 @@ class Contrast(Frozen):
     family: int = 0
 
     @property
+    def column(self) -> Column:
+        """What it was compared in."""
+        return Column(self.model, self.task, self.benchmark, self.metric)
+
+    @property
     def verdict(self) -> Said:
         """`consistent` where a difference stands after Holm's correction, else `not separable`."""
         return "consistent" if self.p_holm < ALPHA else "not separable"
@@ -115,7 +120,7 @@ def grid(rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def _on_grid(row: Row) -> Finding:
-    n = (row.n or 0) * (row.k or 1 if row.metric != "pass@1" else 1)
+    n = (row.n or 0) * (row.k or 1)
     fits, cut = attainable.counts(row.value, n), attainable.cut_off(row.value, n)
     if fits:
         span = f"{fits[0]:,}" if len(fits) == 1 else f"{fits[0]:,} to {fits[-1]:,}"
@@ -159,8 +164,9 @@ def draws(rows: Sequence[Row]) -> Iterator[Finding]:
         if k and k > 1 and row.n and row.high is None:
             yield _from_draws(row, k, row.k or k)
     for _, own in _grouped(rows, lambda row: (row.column[:3], row.method)):
-        known = sorted((k, row) for row in own if (k := _k_of(row.metric)) and row.high is None)
-        yield from (_ordered(few, many) for few, many in zip(known, known[1:], strict=False))
+        told = [(k, row) for row in own if (k := _k_of(row.metric)) and row.high is None]
+        known = sorted(told, key=lambda one: one[0])
+        yield from (_ordered(few, many) for few, many in pairwise(known))
 
 
 def _from_draws(row: Row, k: int, given: int) -> Finding:
@@ -178,11 +184,13 @@ def _from_draws(row: Row, k: int, given: int) -> Finding:
 def _ordered(few: tuple[int, Row], many: tuple[int, Row]) -> Finding:
     (j, low), (k, high) = few, many
     p, q = float(low.value), float(high.value)
-    if q < p - float(unit(high.value)) or q > min(1, k / j * p) + float(unit(high.value)):
+    off_p, off_q = float(unit(low.value)) / 2, float(unit(high.value)) / 2
+    if q + off_q < p - off_p or q - off_q > k / j * (p + off_p):
         text = f"pass@{k} {high.value} lies outside pass@{j} {low.value} to {min(1, k / j * p):.4f}"
         return _finding("pass@k", (low, high), "impossible as stated", text)
-    grows = f"as if {math.log(1 - q) / math.log(1 - p) * j:.2f} independent draws" if 0 < p < 1 and q < 1 else "at most"
-    text = f"pass@{j} {low.value} and pass@{k} {high.value} are possible together ({grows}, not {k})"
+    text = f"pass@{j} {low.value} and pass@{k} {high.value} are possible together"
+    if 0 < p < 1 and q < 1:
+        text += f", as if by {math.log(1 - q) / math.log(1 - p) * j:.2f} independent draws of {k}"
     return _finding("pass@k", (low, high), "consistent", text)
 
 
@@ -237,7 +245,7 @@ def _confusion(told: Mapping[str, Row], n: int) -> Finding:
 def intervals(rows: Sequence[Row]) -> Iterator[Bounds]:
     """The Wilson interval of every share of a known number of items."""
     for row in rows:
-        if (c := count(row)) is not None:
+        if (c := count(row)) is not None and (row.k or 1) == 1:
             n = row.items or 0
             low, high = st.wilson(c, n)
             yield Bounds(where=_place(row), value=float(row.value), count=c, n=n, low=low, high=high)
@@ -259,10 +267,11 @@ def contrasts(rows: Sequence[Row]) -> list[Contrast]:
 
 
 def separate(row: Row) -> bool:
-    """Whether a row's count of items is known well enough to be tested: one count, or to half a percent of them."""
-    if not row.counted or not row.items:
+    """Whether a row's digits say enough to be tested: one count, or a share to within half its standard error."""
+    if not row.counted or not row.items or (row.k or 1) > 1:
         return False
-    return 1 <= len(attainable.counts(row.value, row.items)) <= max(1, 0.005 * row.items)
+    many, p = len(attainable.counts(row.value, row.items)), float(row.value)
+    return many == 1 or (many > 1 and float(unit(row.value)) <= math.sqrt(p * (1 - p) / row.items))
 
 
 def contrast(x: Row, y: Row) -> Contrast:
@@ -297,7 +306,7 @@ def detectable(n: int, share: float = 0.5, correlation: float = 0.5) -> float:
 def best(rows: Sequence[Row], found: Sequence[Contrast]) -> Iterator[Finding]:
     """Of each column: whether the highest value stands apart from the next, and how many pairs do at all."""
     for column, own in _columns(rows):
-        here = [one for one in found if (one.model, one.task, one.benchmark, one.metric) == column]
+        here = [one for one in found if one.column == column]
         ranked = sorted((row for row in own if separate(row)), key=lambda row: -row.value)
         if not here or len(ranked) < 2:
             continue
@@ -391,9 +400,9 @@ def _share(row: Row, own: Sequence[Row]) -> Finding:
         return _finding("parameters", own, "cannot be decided", f"{percent} %: {what} ({known})", row.method)
     found, family = parameters.matches(percent, shape.name), parameters.family_of(row.method)
     whole = [one for one in found if one.whole]
-    given = f"{words.count(len(found), 'setting')} of {len(parameters.settings(shape.name)):,}"
+    given = f"given by {len(found)} of {len(parameters.settings(shape.name)):,} settings"
     named = "; ".join(map(str, (whole or found)[:FITS]))
-    text = f"{percent} % of {shape.name}: {given} give it, {len(whole)} on every layer" + (f": {named}" if named else "")
+    text = f"{percent} % of {shape.name}: {given}, {len(whole)} on every layer" + (f": {named}" if named else "")
     if family is None:
         return _finding("parameters", own, "cannot be decided", text, row.method)
     mine = [one for one in found if one.family == family]
@@ -446,7 +455,7 @@ def _column(column: Column) -> str:
 def _k_of(metric: str) -> int | None:
     """The k of `pass@k`."""
     name, at, k = metric.partition("@")
-    return int(k) if name == "pass" and at and k.isdigit() and 0 < int(k[:6]) and len(k) < 6 else None
+    return int(k) if name == "pass" and at and k.isdigit() and int(k[:6]) > 0 and len(k) < 6 else None
 
 
 def _named(sizes: Sequence[int]) -> str:

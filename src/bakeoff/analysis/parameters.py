@@ -18,6 +18,7 @@ HIDDEN = (None, 64, 128, 256, 512, 768, 1024)  # of a prefix's projection; None:
 HEADS = (0, 1, 2)  # labels of a classification head, which is trained too; 0: the language model's own, which is not
 
 Family = Literal["lora", "prompt", "prefix"]
+FAMILIES: tuple[Family, ...] = ("lora", "prompt", "prefix")
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,7 @@ def gpt2(name: str = "gpt2", layers: int = 12, width: int = 768) -> Shape:
     return Shape(name, layers, width, width, modules, ends, base)
 
 
-def qwen2(
-    name: str, layers: int, width: int, keys: int, inner: int, vocabulary: int, tied: bool = False
-) -> Shape:
+def qwen2(name: str, layers: int, width: int, keys: int, inner: int, vocabulary: int, tied: bool = False) -> Shape:
     """Qwen2: grouped keys and values of width `keys`, biases on query, key and value only, RMS norms."""
     modules = {
         "q_proj": (width, width),
@@ -124,7 +123,7 @@ class Setting:
     whole: bool
     trained: int
     of: int
-    denominator: Literal["base", "base + adapter"]
+    denominator: str
     labels: int
 
     @property
@@ -180,6 +179,5 @@ def matches(percent: Decimal, name: str) -> list[Setting]:
 def family_of(method: str) -> Family | None:
     """The family a row's name says it is, None for a mixture and for what is none of the three."""
     told = method.lower()
-    named: dict[str, Family] = {"lora": "lora", "prompt": "prompt", "prefix": "prefix"}
-    found = [family for word, family in named.items() if word in told]
+    found: list[Family] = [family for family in FAMILIES if family in told]
     return found[0] if len(found) == 1 else None

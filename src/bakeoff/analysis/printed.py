@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ class Row:
     @property
     def column(self) -> Column:
         """The values it may be compared with."""
-        return Column(self.model or self.model_inferred, self.task, self.benchmark, self.metric)
+        return Column(self.model, self.task, self.benchmark, self.metric)
 
     @property
     def counted(self) -> bool:
@@ -80,9 +81,10 @@ def count(row: Row) -> int | None:
     return round(row.value * row.items) if row.counted and row.items else None
 
 
-def published(name: str) -> list[Row]:
+@cache
+def published(name: str) -> tuple[Row, ...]:
     """A table that comes with the package: `table2`."""
-    return read(PUBLISHED / f"{name}.csv")
+    return tuple(read(PUBLISHED / f"{name}.csv"))
 
 
 def read(path: str | Path) -> list[Row]:
@@ -138,15 +140,21 @@ def _row(cells: Mapping[str, str], line: int, where: str) -> Row:
         what = f"{cells['value']} of {cells['metric']} lies outside 0 to 1"
         raise InputError(f"{where}, column 'value'", what, "write 79.8 % as 0.798")
     percent = cells.get("trainable_percent")
-    texts = {name: cells.get(name, "") for name in ("trainable_params", "model", "model_inferred", "source")}
+    whole = {name: _whole(cells[name], f"{where}, column '{name}'") for name in _WHOLE if cells.get(name)}
     return Row(
-        line,
-        *(cells[name] for name in ("task", "benchmark", "method", "metric")),
-        values[0],
-        values[1] if dots else None,
+        line=line,
+        task=cells["task"],
+        benchmark=cells["benchmark"],
+        method=cells["method"],
+        metric=cells["metric"],
+        value=values[0],
+        high=values[1] if dots else None,
         trainable_percent=_share(percent, f"{where}, column 'trainable_percent'") if percent else None,
-        **{name: _whole(cells[name], f"{where}, column '{name}'") for name in _WHOLE if cells.get(name)},
-        **texts,
+        trainable_params=cells.get("trainable_params", ""),
+        model=cells.get("model", ""),
+        model_inferred=cells.get("model_inferred", ""),
+        source=cells.get("source", ""),
+        **whole,
     )
 
 
@@ -158,7 +166,7 @@ def _number(text: str, where: str) -> Decimal:
         value = Decimal(text.strip())
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite() or not -30 < int(value.as_tuple().exponent) or abs(value) > 10**9:
+    if not value.is_finite() or int(value.as_tuple().exponent) <= -30 or abs(value) > 10**9:
         raise InputError(where, f"{text!r} is no number", "write a fraction such as 0.798, or a range as 0.95..1.15")
     return value
 

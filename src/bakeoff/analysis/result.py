@@ -1,4 +1,4 @@
-"""What the stored results say, as plain frozen data: Run, Cell, Comparison, Verdict, Doubt, Curve, Shown, Results."""
+"""What the stored results say, as plain frozen data, from Run and Cell to Results."""
 
 from __future__ import annotations
 
@@ -180,6 +180,40 @@ class Standing(Frozen):
     width: float
 
 
+class Beside(Frozen):
+    """A published value beside what was measured; `verdict` is what the two allow to be said.
+
+    `printed` has its digits, `low` and `high` are its Wilson interval where it is a share of a known number of items
+    (`inferred`: not stated, but concluded). What was measured is a Cell's. `difference` is measured - published with
+    its interval (`analysis.beside`); `reason` says why they cannot be compared.
+    """
+
+    model: str
+    task: str
+    benchmark: str
+    method: str
+    metric: str
+    printed: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None
+    inferred: bool
+    source: str
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n_items: int
+    runs: int
+    trained: bool
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    verdict: Literal["agrees", "differs", "cannot be compared"]
+    reason: str
+    percent: bool = True
+
+
 class Doubt(Frozen):
     """A reason to hold back: `kind` for programs, `text` for people."""
 
@@ -227,9 +261,10 @@ class Results(Frozen):
     samples: tuple[Shown, ...]
     provenance: dict[str, Any]
     standings: tuple[Standing, ...] = ()
+    beside: tuple[Beside, ...] = ()
 
     def published(self) -> dict[str, Any]:
         """The content of `results.json`: schema 1, full precision, curves and samples left to their own files."""
         data = self.model_dump(mode="json", exclude={"curves", "samples"})
-        order = ("study", "cells", "comparisons", "verdicts", "standings", "doubts", "trials", "provenance")
+        order = ("study", "cells", "comparisons", "verdicts", "standings", "doubts", "trials", "provenance", "beside")
         return {"schema": 1, **{name: data[name] for name in order}}

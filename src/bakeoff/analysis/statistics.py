@@ -219,6 +219,11 @@ def is_bounded(scores: ArrayLike) -> bool:
     return bool(np.all((x >= 0) & (x <= 1)))
 
 
+def student(df: float, level: float = 0.95) -> float:
+    """The two-sided quantile of Student's t: 1.96 for many degrees of freedom."""
+    return _quantile(level, df)
+
+
 # --- two methods ---
 
 

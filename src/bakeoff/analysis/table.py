@@ -15,6 +15,7 @@ import numpy as np
 from bakeoff.analysis import doubts as doubt
 from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import Graded, Table, grade
+from bakeoff.analysis.beside import beside
 from bakeoff.analysis.grid import grids
 from bakeoff.analysis.result import Cell, Comparison, Curve, Doubt, Results, Run, Shown, Split, Standing, Verdict
 from bakeoff.analysis.standing import standing
@@ -86,6 +87,7 @@ def results(store: Store) -> Results:
         samples=tuple(shown),
         provenance=_provenance(plan, graded),
         standings=tuple(filter(None, standings)),
+        beside=beside(plan, cells, {key: known.record for key, known in graded.items()}),
     )
 
 

@@ -35,6 +35,8 @@ def render(results: Results) -> str:
             lines += [*_swept(section, swept), ""]
         if section.comparisons:
             lines += [*_differences(section), ""]
+    if results.beside:
+        lines += ["## Published beside measured", "", *_beside(results), ""]
     lines += ["## Cost", "", tables.cost_explained(results), "", *_costs(results), ""]
     lines += _forgetting(results)
     lines += ["## Provenance", "", *_provenance(results), ""]
@@ -142,6 +144,12 @@ def _difference_row(pair: Comparison) -> list[str]:
         pair.test,
         tables.decision(pair, escape),
     ]
+
+
+def _beside(results: Results) -> list[str]:
+    rows = [row for _, row in tables.beside(results)]
+    drawn = grid(list(rows[0]), [[escape(text) for text in row.values()] for row in rows], "lllrrrrrrll")
+    return [f"{escape(tables.beside_summary(results))} {tables.BESIDE_EXPLAINED}", "", *drawn]
 
 
 def _costs(results: Results) -> list[str]:

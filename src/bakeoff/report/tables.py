@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from statistics import fmean
 
 from bakeoff.analysis import words
 from bakeoff.analysis.grid import Grid, grids, typical_width
-from bakeoff.analysis.result import Cell, Comparison, Results, Shown, Standing, Verdict
+from bakeoff.analysis.result import Beside, Cell, Comparison, Results, Shown, Standing, Verdict
 from bakeoff.store.record import Solo
 
 FROM_RUNS = "\N{DOUBLE DAGGER}"  # marks a cost that is no measurement of the method alone
@@ -194,6 +196,63 @@ def banner(results: Results) -> str:
 def assumed(results: Results) -> list[str]:
     """What the study says it assumes (its `notes:`)."""
     return [str(note) for note in (results.provenance.get("notes") or {}).get("study") or []]
+
+
+def beside(results: Results) -> list[tuple[Beside, dict[str, str]]]:
+    """Every published value with its row of text by the heads of the table that sets it beside what was measured."""
+    models = len({one.model for one in results.beside if one.model}) > 1
+    return [(one, _beside(one, models)) for one in results.beside]
+
+
+def _beside(one: Beside, models: bool) -> dict[str, str]:
+    n = "" if one.n is None else f"{one.n:,}{' (inferred)' if one.inferred else ''}"
+    known = one.low is not None and one.high is not None
+    apart = one.difference_low is not None and one.difference_high is not None
+    return {
+        "where": words.place(one.model if models else "", one.task, one.benchmark),
+        "method": one.method,
+        "metric": one.metric,
+        "published": _as_printed(one) + (f" {words.interval(one.low, one.high, one.percent)}" if known else ""),
+        "its n": n,
+        "measured": "" if one.mean is None else _with_interval(one.mean, one.ci_low, one.ci_high, one.percent),
+        "items": f"{one.n_items:,}" if one.mean is not None else "",
+        "runs": str(one.runs) if one.mean is not None and one.trained else "",
+        "difference": _with_interval(one.difference, one.difference_low, one.difference_high, one.percent, True)
+        if apart
+        else "",
+        "verdict": one.verdict,
+        "why": one.reason,
+    }
+
+
+def _with_interval(x: float | None, low: float | None, high: float | None, percent: bool, sign: bool = False) -> str:
+    return f"{(words.signed if sign else words.number)(x, percent)} {words.interval(low, high, percent)}"
+
+
+def _as_printed(one: Beside) -> str:
+    """A published value with the digits that were printed, a fraction as percent: `79.80`."""
+    if not one.percent or " " in one.printed:
+        return one.printed
+    return f"{Decimal(one.printed).scaleb(2):f}"
+
+
+def beside_summary(results: Results) -> str:
+    """One sentence: how many published values agree, differ, or cannot be compared and mostly why."""
+    found = Counter(one.verdict for one in results.beside)
+    told = [f"{found[verdict]} {words_}" for verdict, words_ in _SUMMED.items() if found[verdict]]
+    why = Counter(reason for one in results.beside for reason in one.reason.split("; ") if reason)
+    mostly = f" (mostly: {why.most_common(1)[0][0]})" if why else ""
+    return f"Of {words.count(len(results.beside), 'published value')}, {words.listed(told)}{mostly}."
+
+
+_SUMMED = {"agrees": "agree", "differs": "differ", "cannot be compared": "cannot be compared"}
+
+BESIDE_EXPLAINED = (
+    "A published value is of one run on n items: its interval is Wilson's where it is a share of a known number of "
+    "items. It agrees with what was measured where the 95\N{NO-BREAK SPACE}% interval of the difference, which also "
+    "allows for the run-to-run variation of one run, holds zero. Values are not judged where what ran is not what was "
+    "published; then the reason is given."
+)
 
 
 def how_it_ran(results: Results) -> list[tuple[str, str]]:

@@ -33,6 +33,8 @@ def table(results: Results) -> Group:
     for section in tables.sections(results):
         parts.append(_Scores(section))
         parts.append(Padding(Text(tables.inert(section.verdict.sentence)), (0, 0, 1, 0)))
+    if results.beside:
+        parts.append(Padding(Text(tables.inert(tables.beside_summary(results))), (0, 0, 1, 0)))
     parts.append(Text(f"{tables.intervals_explained(results)} {tables.times_explained(results)}", style="dim"))
     for doubt in results.doubts:
         parts.append(

@@ -13,6 +13,7 @@ import torch
 
 import bakeoff
 from bakeoff.analysis import words
+from bakeoff.analysis.printed import parse
 from bakeoff.data.datasets import Source
 from bakeoff.data.heldout import HeldOut, held_out
 from bakeoff.data.messages import remark
@@ -130,6 +131,8 @@ class Plan:
 
 def make(study: Study, group_size: int | None = None) -> Plan:
     """Check everything that can be checked without weights, and lay out the work. InputError says what is wrong."""
+    if study.published is not None:
+        parse(study.published, "published")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tasks = {name: build_task(spec, name) for name, spec in study.tasks.items()}
     backbones = {name: Backbone.skeleton(spec, name) for name, spec in study.models.items()}

@@ -1,0 +1,239 @@
+"""Beside: published values set beside what a study measured, and why the two can or cannot be compared.
+
+A published value comes from one run, judged on n items. It *agrees* where the interval of (measured - published) holds
+zero, else it *differs*. That interval joins two others by square-and-add (`statistics.apart`):
+
+- the measured mean's own, over runs and items;
+- the published value's Wilson interval at its n, widened by the run-to-run variation of one run, whose SD is that of
+  the measured runs: `half^2 + (t_(k-1) sd)^2`, so a lucky or unlucky single run is no disagreement.
+
+Both may have been judged on the same items, which this does not know: intervals are then wider than need be.
+
+Where the runs were not of what was published, nothing is said but why: what ran is compared with the table's own
+columns (model, n) and with the built-in study of the same name as it stands. Only shares of a known number of items
+have an interval; other values are shown and not judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from bakeoff.analysis import statistics as st
+from bakeoff.analysis import words
+from bakeoff.analysis.benchmark import is_fraction
+from bakeoff.analysis.printed import Row, count, parse
+from bakeoff.analysis.result import Beside, Cell
+from bakeoff.errors import InputError
+from bakeoff.store.record import Record
+from bakeoff.study.load import builtin_names, load
+from bakeoff.study.spec import Study, Trial
+
+ROWS = {
+    ("stanfordnlp/sst2", "train"): 67_349,
+    ("stanfordnlp/imdb", "test"): 25_000,
+    ("zwhe99/DeepMath-103K", "train"): 103_022,
+    ("HuggingFaceH4/MATH-500", "test"): 500,
+    ("openai/gsm8k", "test"): 1_319,
+    ("HuggingFaceH4/aime_2024", "train"): 30,
+    ("openai/openai_humaneval", "test"): 164,
+    ("codeparrot/codeparrot-clean", "train"): 5_361_373,
+}
+"""How many rows the whole splits have, by the data sets' pages on the hub."""
+RUNS = 3  # of a trained method: fewer say too little of it
+
+
+def beside(plan: Mapping[str, Any], cells: Sequence[Cell], records: Mapping[str, Record]) -> tuple[Beside, ...]:
+    """Every row of the plan's published table beside its cell, of every model that was measured; () without a table."""
+    if not plan.get("published"):
+        return ()
+    original, facts = _original(plan["study"]), plan.get("notes", {})
+    trials: dict[tuple[str, str, str], Trial] = {}
+    for record in records.values():
+        trials.setdefault((record.trial.model, record.trial.task, record.trial.method), record.trial)
+    found: list[Beside] = []
+    for row in parse(plan["published"], "published"):
+        own = [c for c in cells if (c.task, c.benchmark, c.method, c.metric) == _place(row)]
+        found += [
+            _beside(row, c, [*_reasons(row, c, facts), *_departures(trials.get((c.model, c.task, c.method)), original)])
+            for c in own
+        ] or [_absent(row, cells)]
+    return tuple(found)
+
+
+def _place(row: Row) -> tuple[str, str, str, str]:
+    return row.task, row.benchmark, row.method, row.metric
+
+
+def _beside(row: Row, cell: Cell, reasons: Sequence[str]) -> Beside:
+    interval = _interval(row)
+    why = [*reasons, *([] if interval else [_no_interval(row)])]
+    apart = _apart(row, cell, interval) if interval and cell.mean is not None else None
+    verdict = "agrees" if apart and apart.low <= 0 <= apart.high else "differs"
+    return _row(row, interval).model_copy(
+        update={
+            "model": cell.model,
+            "mean": cell.mean,
+            "ci_low": cell.ci_low,
+            "ci_high": cell.ci_high,
+            "n_items": cell.n_items,
+            "runs": len(cell.per_seed),
+            "trained": cell.trained,
+            "difference": None if cell.mean is None else cell.mean - float(row.value),
+            "difference_low": _finite(apart.low) if apart else None,
+            "difference_high": _finite(apart.high) if apart else None,
+            "verdict": "cannot be compared" if why else verdict,
+            "reason": "; ".join(why),
+        }
+    )
+
+
+def _absent(row: Row, cells: Sequence[Cell]) -> Beside:
+    """A row that nothing was measured for."""
+    for name, key, known in (
+        ("task", row.task, {cell.task for cell in cells}),
+        ("benchmark", row.benchmark, {cell.benchmark for cell in cells if cell.task == row.task}),
+        ("method", row.method, {cell.method for cell in cells if cell.task == row.task}),
+    ):
+        if key not in known:
+            return _row(row, _interval(row)).model_copy(update={"reason": f"the {name} {key} is not in this study"})
+    return _row(row, _interval(row)).model_copy(update={"reason": f"{row.metric} was not measured"})
+
+
+def _row(row: Row, interval: st.Interval | None) -> Beside:
+    """What is known of a published row by itself."""
+    return Beside(
+        model="",
+        task=row.task,
+        benchmark=row.benchmark,
+        method=row.method,
+        metric=row.metric,
+        printed=str(row.value) + (f" to {row.high}" if row.high is not None else ""),
+        value=float(row.value),
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        n=row.items,
+        inferred=row.n is None and row.items is not None,
+        source=row.source,
+        mean=None,
+        ci_low=None,
+        ci_high=None,
+        n_items=0,
+        runs=0,
+        trained=True,
+        difference=None,
+        difference_low=None,
+        difference_high=None,
+        verdict="cannot be compared",
+        reason="",
+        percent=is_fraction(row.metric),
+    )
+
+
+# --- the arithmetic ---
+
+
+def _interval(row: Row) -> st.Interval | None:
+    """The published value's Wilson interval, None where it is no share of a known number of items."""
+    return None if count(row) is None else st.wilson(float(row.value) * (row.items or 0), row.items or 0)
+
+
+def _apart(row: Row, cell: Cell, interval: st.Interval) -> st.Interval:
+    """The interval of measured - published."""
+    mean, value = cell.mean or 0.0, float(row.value)
+    one_run = st.student(len(cell.per_seed) - 1) * cell.seed_sd if cell.seed_sd is not None else 0.0
+    low = value - math.hypot(value - interval.low, one_run)
+    high = value + math.hypot(interval.high - value, one_run)
+    known = cell.ci_low is not None and cell.ci_high is not None
+    own = st.Interval(cell.ci_low or 0.0, cell.ci_high or 0.0) if known else st.Interval(math.nan, math.nan)
+    return st.apart(mean, own, value, st.Interval(low, high))
+
+
+def _no_interval(row: Row) -> str:
+    if row.counted:
+        return "the source does not say on how many items"
+    return "the published value is a range" if row.high is not None else f"a published {row.metric} has no interval"
+
+
+# --- the reasons ---
+
+
+def _reasons(row: Row, cell: Cell, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Why a row and a cell are not of the same thing, from the table's columns and what was stored."""
+    wanted = row.model_inferred or row.model
+    path = str(facts.get("models", {}).get(cell.model, cell.model))
+    if wanted and not _is_model(path, wanted):
+        yield f"another model: {PurePath(path).name}, not {wanted}"
+    if cell.model in facts.get("random_weights", ()):
+        yield "random weights"
+    yield from _stand_ins(facts.get("data", ()))
+    if cell.mean is None:
+        yield f"no result ({cell.status})"
+        return
+    if cell.split != "test":
+        yield f"judged on the {cell.split} split"
+    if row.n is not None and cell.n_items != row.n:
+        yield f"{cell.n_items:,} of {row.n:,} items" if cell.n_items < row.n else f"n = {cell.n_items:,}, not {row.n:,}"
+    if cell.status != "done":
+        yield f"{cell.status}: {len(cell.per_seed)} of {cell.planned_runs} runs"
+    if cell.trained and len(cell.per_seed) < RUNS:
+        yield f"{words.count(len(cell.per_seed), 'run')} of the method, fewer than {RUNS}"
+
+
+def _is_model(path: str, wanted: str) -> bool:
+    """Whether a model's path is the hub id wanted: by name, or in the hub's cache; a folder of that name may be any."""
+    if PurePath(path).is_absolute():
+        return f"models--{wanted.replace('/', '--')}" in PurePath(path).parts
+    return path.rsplit("/", 1)[-1].lower() == wanted.rsplit("/", 1)[-1].lower()
+
+
+def _stand_ins(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Local files that serve a known data set and have not its number of rows."""
+    for one in sources:
+        whole = ROWS.get((one["id"], one["split"]))
+        if one.get("files") and whole and one["rows"] != whole:
+            yield f"other data: {one['rows']:,} rows in place of {one['id']}'s {whole:,}"
+
+
+def _original(study: str) -> Study | None:
+    """The built-in study of that name as it stands, None where there is none."""
+    for name in builtin_names():
+        try:
+            found = load(name)
+        except InputError:
+            continue
+        if found.study == study:
+            return found
+    return None
+
+
+def _departures(trial: Trial | None, original: Study | None) -> Iterator[str]:
+    """What ran otherwise than the built-in study has it: `max_steps 20 (the study: -1)`."""
+    if original is None or trial is None:
+        return
+    task, method = original.tasks.get(trial.task), original.methods.get(trial.method)
+    if task is None or method is None:
+        yield "not a row of the built-in study"
+        return
+    spec = task.model_dump(mode="json", exclude={"use", "split"})
+    yield from _changed(spec, trial.task_spec.model_dump(mode="json"))
+    if trial.training is not None:
+        yield from _changed(method.training.model_dump(mode="json"), trial.training.model_dump(mode="json"))
+    yield from _changed({k: v for k, v in method.config.items() if k != "parts"}, trial.method_config)
+    yield from _changed({"quantize": method.quantize}, {"quantize": trial.quantize})
+
+
+def _changed(written: Mapping[str, Any], ran: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in written.items():
+        if name != "name" and ran.get(name) != value:
+            yield f"{name} {_told(ran.get(name))} (the study: {_told(value)})"
+
+
+def _told(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None
