@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from ruamel.yaml import YAML
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"vocab_size": 50257},
@@ -68,6 +69,7 @@ def main() -> None:
     asked.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     asked.add_argument("--seed", type=int, default=0)
     given = asked.parse_args()
+    disable_progress_bar()
     pairs = (one.partition("=") for one in given.set)
     changes = {name: YAML(typ="safe", pure=True).load(value) for name, _, value in pairs}
     print(make(given.architecture, given.out, given.tokenizer, changes, given.seed))

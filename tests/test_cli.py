@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from synthetic_store import bernoulli, make_store
 
 from bakeoff.cli import main
 from bakeoff.run.watch import Watch
@@ -55,6 +56,28 @@ def test_a_run_its_repetition_and_its_report(here, monkeypatch, capsys):
     (here / "runs/short/report.html").unlink()
     assert call(monkeypatch, "report", "runs/short", "--format", "html") == 0
     assert (here / "runs/short/report.html").is_file()
+
+
+def test_several_studies_are_summed_up_and_their_own_reports_left_alone(here, monkeypatch, capsys):
+    for name in ("first", "second"):
+        make_store(here / name, bernoulli({"base": 0.4, "lora": 0.9, "prompt": 0.6}, 120), study=name)
+    assert call(monkeypatch, "report", "first", "second") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "first: lora beats every other ranked method" in shown and "second: lora beats" in shown
+    assert "wrote" not in shown and not (here / "first" / "report.html").exists()
+    assert call(monkeypatch, "report", "first", "second", "--out", "both", "--format", "md,json") == 0
+    assert sorted(path.name for path in (here / "both").iterdir()) == ["summary.json", "summary.md"]
+    assert call(monkeypatch, "report", "first", "nowhere", "--out", "neither") == 2
+    assert not (here / "neither").exists()
+
+
+def test_one_file_says_where_the_model_lies(here, monkeypatch, capsys):
+    (here / "places.yaml").write_text((here / "short.yaml").read_text().split("\n")[2] + "\n")
+    (here / "short.yaml").write_text(SHORT.replace("NANO", "owner/absent"))
+    assert call(monkeypatch, "plan", "short.yaml", "--from", "places.yaml") == 0
+    assert "2 trials in 2 groups" in capsys.readouterr().out
+    assert call(monkeypatch, "plan", "short.yaml", "--from", "place.yaml") == 2
+    assert "place.yaml: cannot be read" in capsys.readouterr().err
 
 
 def test_a_diverged_trial_is_named_and_the_run_exits_1(here, monkeypatch, capsys):

@@ -421,7 +421,11 @@ def test_several_studies_are_one_summary(tmp_path: Path) -> None:
     won = make_store(tmp_path / "a", bernoulli(RATE, 300), ("base", "lora", "prompt"), study="won")
     tied = make_store(tmp_path / "b", bernoulli({"base": 0.5, "lora": 0.5, "prompt": 0.5}, 100), study="tied")
     once = make_store(tmp_path / "c", bernoulli(RATE, 80), seeds=(0,), study="once")
+    plan = won.plan()
+    plan["tasks"]["sst2"]["trained_on"] = {"of": ["stanfordnlp/sst2"], "examples": 67349}
+    won.write("plan.json", json.dumps(plan))
     found = summarise([results(store) for store in (won, tied, once)])
+    assert [line.trained_on for line in found.lines] == ["stanfordnlp/sst2 (67,349)", "sst2", "sst2"]
     assert [line.study for line in found.lines] == ["won", "tied", "once"]
     first, second, third = found.lines
     assert (first.winner, first.best, first.seeds, first.n_items) == ("lora", "lora", (3, 3), 300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bakeoff.analysis import words
 from bakeoff.analysis.result import Results, Split, Verdict
 from bakeoff.study.spec import Frozen
 
@@ -85,6 +86,8 @@ def _line(results: Results, verdict: Verdict) -> Line:
 
 
 def _trained_on(results: Results, task: str) -> str:
-    """What a task was trained on, by the plan: its number of examples, and of what data sets they come."""
+    """What a task was trained on: its data sets and the number of examples, or the task's name where none is known."""
     told = (results.provenance.get("trained_on") or {}).get(task)
-    return str(told) if told else task
+    if not told:
+        return task
+    return f"{words.listed(told['of']) or task} ({told['examples']:,})"

@@ -206,6 +206,9 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
         "trials_planned": len(plan["trials"]),
         "trials_stored": len(records),
         "overlaps": _overlaps(plan),
+        "trained_on": {
+            task: told["trained_on"] for task, told in plan.get("tasks", {}).items() if "trained_on" in told
+        },
         "notes": plan.get("notes", {}),
         "forgetting": plan.get("forgetting"),
     }

@@ -60,6 +60,7 @@ class Plan:
                 "benchmarks": list(self.examples[name].benchmarks),
                 "split": self.study.tasks[name].split,
                 "floors": self._floors(name),
+                "trained_on": {"of": list(self.examples[name].trained_on), "examples": len(self.examples[name].train)},
                 "overlap": {benchmark: found.model_dump() for benchmark, found in self.overlaps[name].items()},
             }
             for name, task in self.tasks.items()

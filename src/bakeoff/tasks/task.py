@@ -92,6 +92,7 @@ class Splits(Frozen):
     benchmarks: dict[str, tuple[Example, ...]]
     fingerprint: str
     sources: tuple[Source, ...] = ()
+    trained_on: tuple[str, ...] = ()  # of these, the ids that training examples came from
 
 
 def build(spec: TaskSpec, name: str) -> Task:
@@ -108,6 +109,7 @@ def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
     """
     noted = Noted(sources)
     train, held = _train(task, spec, noted)
+    trained_on = tuple(dict.fromkeys(source.id for source in noted.facts))
     names = [name for name in task.benchmarks if spec.benchmarks is None or name in spec.benchmarks]
     if spec.split == "validation":
         tested = {names[0]: tuple(subset(held, spec.test_limit))}
@@ -117,7 +119,11 @@ def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
     for name, rows in tested.items():
         _check(task, name, rows, spec.test_limit)
     return Splits(
-        train=tuple(train), benchmarks=tested, fingerprint=_fingerprint(train, tested), sources=tuple(noted.facts)
+        train=tuple(train),
+        benchmarks=tested,
+        fingerprint=_fingerprint(train, tested),
+        sources=tuple(noted.facts),
+        trained_on=trained_on,
     )
 
 
