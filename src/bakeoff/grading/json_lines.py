@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bakeoff.errors import InputError
 
@@ -37,18 +37,27 @@ def read(path: Path, example: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a line for each row; what was at `path` stays until all are there."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a line for each row, at once and complete: what was at `path` stays until all are there."""
+    name = path.with_name(f".{path.name}.{os.getpid()}")
+    file, unnamed = _create(name)
     try:
-        with open(handle, "w", encoding="utf-8") as file:
+        with file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+            file.flush()
+            if unnamed:  # a directory's descriptor makes Python follow the link in /proc to the file itself
+                os.link(f"/proc/self/fd/{file.fileno()}", name, src_dir_fd=file.fileno())
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        name.unlink(missing_ok=True)
         raise
+
+
+def _create(path: Path) -> tuple[TextIO, bool]:
+    """A file to write, without a name where the system can make one, so that a killed process leaves none."""
+    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            return open(os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, 0o666), "w", encoding="utf-8"), True
+    return open(path, "w", encoding="utf-8"), False
 
 
 def destination(path: Path, out: Path | None) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bakeoff.analysis.pass_at_k import PassAtK, enough, estimate
 from bakeoff.errors import InputError
+from bakeoff.grading import json_lines
 from bakeoff.grading.code import rows as files
 from bakeoff.grading.code import tiers
 from bakeoff.grading.code.grader import Grader, check
@@ -52,12 +53,7 @@ def ask(path: Path, out: Path | None, k: str, timeout: float) -> Asked:
         found.setdefault(row.task_id, []).append(row)
     for one in ks:
         enough(found, one)
-    out = out or path.with_name(f"{path.name.removesuffix('.jsonl')}.graded.jsonl")
-    if out.resolve() == path.resolve():
-        raise InputError("--out", "is FILE itself", "name another file")
-    if out.is_dir() or not out.parent.is_dir():
-        raise InputError("--out", f"{out} is a directory" if out.is_dir() else f"no such directory: {out.parent}")
-    return Asked(rows, out, ks)
+    return Asked(rows, json_lines.destination(path, out), ks)
 
 
 @contextmanager

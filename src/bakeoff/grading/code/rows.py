@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from bakeoff.errors import InputError, suggest
+from bakeoff.grading import json_lines
 from bakeoff.grading.code.extract import defines, extract
 from bakeoff.grading.code.slot import Item, Verdict
 
@@ -33,7 +31,7 @@ def read(path: Path) -> list[Row]:
     """Every row of a file. InputError with file and line for what cannot be graded."""
     rows: list[Row] = []
     first: dict[str, tuple[int, Item]] = {}
-    for number, data in _lines(path):
+    for number, data in json_lines.read(path, EXAMPLE):
         row = _row(data, f"{path}:{number}")
         line, item = first.setdefault(row.task_id, (number, row.item))
         if (row.item.tests, row.item.entry_point) != (item.tests, item.entry_point):
@@ -50,30 +48,13 @@ def write(
     path: Path, rows: Iterable[Row], verdicts: Sequence[Verdict], classic: Sequence[Verdict] | None = None
 ) -> None:
     """Write the rows with verdict, seconds, detail and sandbox, at once and complete; `classic` under `official`."""
-    name = path.with_name(f".{path.name}.{os.getpid()}")
-    file, unnamed = _create(name)
-    try:
-        with file:
-            for i, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
-                told = {"verdict": verdict.label, "seconds": round(verdict.seconds, 4), "detail": verdict.detail}
-                told |= {"sandbox": verdict.sandbox}
-                told |= {"official": classic[i].label} if classic else {}
-                file.write(json.dumps({**row.data, **told}) + "\n")
-            file.flush()
-            if unnamed:  # a directory's descriptor makes Python follow the link in /proc to the file itself
-                os.link(f"/proc/self/fd/{file.fileno()}", name, src_dir_fd=file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        name.unlink(missing_ok=True)
-        raise
+    others = [{"official": verdict.label} for verdict in classic] if classic else [{} for _ in verdicts]
+    json_lines.write(path, [_told(*one) for one in zip(rows, verdicts, others, strict=True)])
 
 
-def _create(path: Path) -> tuple[TextIO, bool]:
-    """A file to write, without a name where the system can make one, so that a killed process leaves none."""
-    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            return open(os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, 0o666), "w", encoding="utf-8"), True
-    return open(path, "w", encoding="utf-8"), False
+def _told(row: Row, verdict: Verdict, other: Mapping[str, str]) -> dict[str, Any]:
+    told = {"verdict": verdict.label, "seconds": round(verdict.seconds, 4), "detail": verdict.detail}
+    return {**row.data, **told, "sandbox": verdict.sandbox, **other}
 
 
 def passed(rows: Iterable[Row], verdicts: Iterable[Verdict]) -> dict[str, list[bool]]:
@@ -154,27 +135,3 @@ def _tests(given: Any, entry_point: str, where: str) -> tuple[str, ...]:
 def _near(name: str, data: Mapping[str, Any]) -> str:
     near = suggest(name, data) if data else ""
     return f"{EXAMPLE}; {near}" if near.startswith("did you mean") else EXAMPLE
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Each line's number and object."""
-    if path.is_dir():
-        raise InputError(str(path), "is a directory", "name a file of JSON lines")
-    try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    data = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{path}:{number}", f"not JSON ({error})", EXAMPLE) from None
-                if not isinstance(data, dict):
-                    raise InputError(f"{path}:{number}", "not a JSON object", EXAMPLE)
-                yield number, data
-    except FileNotFoundError:
-        raise InputError(str(path), "no such file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(str(path), f"not UTF-8 at byte {error.start}") from None
-    except OSError as error:
-        raise InputError(str(path), str(error.strerror or error)) from None
