@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from synthetic_store import bernoulli, make_store
+from test_cli import here  # noqa: F401
 from test_report import Page
 
 from bakeoff.analysis import table as tables_of
@@ -112,6 +113,42 @@ def test_every_reason_comes_from_what_is_stored(tmp_path, row, more, said):
     assert "/home" not in one.reason
 
 
+def test_stand_ins_and_random_weights_are_told(tmp_path):
+    made = store(tmp_path, line("0.8"))
+    plan = made.plan()
+    source = {"id": "stanfordnlp/imdb", "split": "test", "rows": 25_000, "files": [["test.jsonl", "ab"]]}
+    for data, said in (
+        ([source], []),
+        ([source | {"files": [], "revision": "abc", "rows": 7}], []),
+        ([source | {"id": "somebody/s", "rows": 7}], []),
+        ([source | {"rows": 7}], ["other data: 7 rows in place of stanfordnlp/imdb's 25,000"]),
+    ):
+        made.write("plan.json", json.dumps(plan | {"notes": plan["notes"] | {"data": data}}))
+        assert only(tables_of.results(made)).reason.split("; ") == (said or [""])
+    made.write("plan.json", json.dumps(plan | {"notes": plan["notes"] | {"random_weights": ["gpt2"]}}))
+    assert only(tables_of.results(made)).reason == "random weights"
+
+
+def test_a_real_run_shows_it_and_a_bad_table_is_refused_before_anything_is_written(here, monkeypatch, capsys):  # noqa: F811
+    from test_cli import call
+
+    study = (here / "short.yaml").read_text() + "published: table.csv\n"
+    (here / "short.yaml").write_text(study)
+    (here / "table.csv").write_text(
+        "task,benchmark,method,metric,value\nmini_sentiment,mini_sentiment,lora,accuracy,9\n"
+    )
+    assert call(monkeypatch, "run", "short.yaml") == 2
+    assert "error: published:2, column 'value': 9 of accuracy lies outside 0 to 1" in capsys.readouterr().err
+    assert {path.name for path in here.iterdir()} == {"short.yaml", "table.csv"}
+    rows = "mini_sentiment,mini_sentiment,lora,accuracy,0.5,8\nmini_sentiment,mini_sentiment,base,accuracy,0.5,8\n"
+    (here / "table.csv").write_text(f"task,benchmark,method,metric,value,n\n{rows}")
+    assert call(monkeypatch, "run", "short.yaml") == 0
+    assert "published values" in capsys.readouterr().out.replace("\N{NO-BREAK SPACE}", " ")
+    told = json.loads((here / "runs/short/results.json").read_text())["beside"]
+    assert [one["verdict"] for one in told][1] in ("agrees", "differs")
+    assert told[0]["reason"] == "1\N{NO-BREAK SPACE}run of the method, fewer than 3"
+
+
 def test_a_model_from_the_hubs_cache_is_that_model(tmp_path):
     cache = "/root/.cache/huggingface/hub/models--openai-community--gpt2/snapshots/abc"
     for i, path in enumerate((cache, "gpt2", "openai-community/gpt2")):
@@ -185,7 +222,7 @@ def test_every_format_shows_it_and_is_inert(tmp_path):
     made = store(tmp_path, *lines)
     found = tables_of.results(made)
     assert [one.verdict for one in found.beside] == ["agrees", "differs", "cannot be compared"]
-    assert "Of 3\N{NO-BREAK SPACE}published values, 1 agree, 1 differ and 1 cannot be compared" in (
+    assert "Of 3\N{NO-BREAK SPACE}published values, 1 agrees, 1 differs and 1 cannot be compared" in (
         tables.beside_summary(found)
     )
     page = Page(html(found))

@@ -239,13 +239,17 @@ def _as_printed(one: Beside) -> str:
 def beside_summary(results: Results) -> str:
     """One sentence: how many published values agree, differ, or cannot be compared and mostly why."""
     found = Counter(one.verdict for one in results.beside)
-    told = [f"{found[verdict]} {words_}" for verdict, words_ in _SUMMED.items() if found[verdict]]
+    told = [f"{found[verdict]} {said[found[verdict] > 1]}" for verdict, said in _SUMMED.items() if found[verdict]]
     why = Counter(reason for one in results.beside for reason in one.reason.split("; ") if reason)
     mostly = f" (mostly: {why.most_common(1)[0][0]})" if why else ""
     return f"Of {words.count(len(results.beside), 'published value')}, {words.listed(told)}{mostly}."
 
 
-_SUMMED = {"agrees": "agree", "differs": "differ", "cannot be compared": "cannot be compared"}
+_SUMMED = {
+    "agrees": ("agrees", "agree"),
+    "differs": ("differs", "differ"),
+    "cannot be compared": ("cannot be compared", "cannot be compared"),
+}
 
 BESIDE_EXPLAINED = (
     "A published value is of one run on n items: its interval is Wilson's where it is a share of a known number of "
