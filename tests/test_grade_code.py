@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mutants
@@ -18,6 +18,7 @@ from conftest import shared
 import bakeoff
 from bakeoff.cli import main
 from bakeoff.errors import InputError
+from bakeoff.grading import json_lines
 from bakeoff.grading.code import file, rows, tiers
 from bakeoff.grading.code.grader import Grader
 
@@ -136,6 +137,25 @@ def test_bad_input_is_one_line_and_nothing_is_run(graded, monkeypatch, given, op
     code, _, written, complaints = graded(given, *options)
     assert code == 2 and not written
     assert said in complaints and complaints.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="not run: this system makes no files without a name")
+def test_a_file_of_verdicts_has_no_name_until_it_is_whole(tmp_path):
+    """So a kill -9 leaves none; and what was there stays if there is an error."""
+    path, seen = tmp_path / "out.jsonl", []
+
+    def rows(last: int) -> Iterator[dict]:
+        for i in range(3):
+            seen.append(os.listdir(tmp_path))
+            yield {"i": 1 // (last - i)}
+
+    json_lines.write(path, rows(3))
+    json_lines.write(path, rows(4))
+    assert seen == [[]] * 3 + [["out.jsonl"]] * 3
+    whole = path.read_text()
+    with pytest.raises(ZeroDivisionError):
+        json_lines.write(path, rows(2))
+    assert os.listdir(tmp_path) == ["out.jsonl"] and path.read_text() == whole != ""
 
 
 def test_files_that_cannot_be_read(tmp_path):

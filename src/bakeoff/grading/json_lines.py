@@ -44,7 +44,7 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         with file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
             file.flush()
-            if unnamed:  # a directory's descriptor makes Python follow the link in /proc to the file itself
+            if unnamed:  # with src_dir_fd Python calls linkat, which follows the link in /proc to the file itself
                 os.link(f"/proc/self/fd/{file.fileno()}", name, src_dir_fd=file.fileno())
         os.replace(name, path)
     except BaseException:
