@@ -28,7 +28,8 @@ Sources = Mapping[str, str | Revision]  # hub id -> the local file or folder tha
 TEXT_SUFFIXES = (".jsonl", ".json", ".tsv", ".csv")
 SUFFIXES = (*TEXT_SUFFIXES, *(suffix + ".gz" for suffix in TEXT_SUFFIXES), ".parquet")
 ALIASES = {"validation": ("validation", "dev", "val")}  # file names that serve a split besides its own
-FORMATS = ("parquet", "json", "csv", "arrow", "text")  # the hub's formats that hold data and nothing that runs
+FORMATS = ("parquet", "json", "csv", "arrow", "text", "cache")  # that hold data and nothing that runs; cache is arrow
+COMMIT = re.compile("[0-9a-f]{40}")
 BUFFER = 10  # a streamed sample of n rows is drawn from a shuffled buffer of this many times n
 
 
@@ -307,11 +308,12 @@ def _hub(hub_id: str, split: str, config: str | None, revision: str | None, samp
         raise InputError(where, "there is a local folder of that name", _provide(hub_id) + " if it is meant")
     try:
         builder = library.load_dataset_builder(hub_id, config, revision=revision)
-        _only_data(builder, where)
+        _check_builder(builder, where, revision)
         if sample is None:
-            rows = list(library.load_dataset(hub_id, config, split=split, revision=revision))
+            builder.download_and_prepare()
+            rows = list(builder.as_dataset(split=split))
         else:
-            stream = library.load_dataset(hub_id, config, split=split, revision=revision, streaming=True)
+            stream = builder.as_streaming_dataset(split=split)
             rows = list(islice(stream.shuffle(seed=0, buffer_size=BUFFER * sample), sample))
     except InputError:
         raise
@@ -335,11 +337,15 @@ def _library(hub_id: str) -> Any:
     return library
 
 
-def _only_data(builder: Any, where: str) -> None:
-    """InputError where a dataset is in a format that is not plain data, such as a pickle."""
+def _check_builder(builder: Any, where: str, revision: str | None) -> None:
+    """InputError where a dataset is no plain data (a pickle), or the library's cache holds another commit of it."""
     kind = type(builder).__module__.split(".")[-1]
     if kind not in FORMATS:
-        raise InputError(where, f"is in the format '{kind}'", f"read are {', '.join(FORMATS)}")
+        raise InputError(where, f"is in the format '{kind}'", f"read are {', '.join(FORMATS[:-1])}")
+    commit = _commit(builder)
+    if revision and COMMIT.fullmatch(revision) and commit != revision:
+        what = f"the hub is out of reach, and the cache holds revision {commit or 'unknown'}, not {revision}"
+        raise InputError(where, what, "read it once with a network")
 
 
 def _absent(library: Any, error: Exception) -> str:
@@ -354,11 +360,9 @@ def _provide(hub_id: str) -> str:
 
 
 def _commit(builder: Any) -> str | None:
-    """The commit that a dataset's files were read at, as their addresses tell; None where they do not."""
-    addresses = [str(file) for files in (builder.config.data_files or {}).values() for file in files]
-    addresses += list(builder.info.download_checksums or {})
-    found = (re.search(r"@([0-9a-f]{40})/", address) for address in addresses)
-    return next((match[1] for match in found if match), None)
+    """The commit that a dataset's files are read at, which names its folder in the cache; None where none does."""
+    found = [name for name in (builder.hash, *Path(builder.cache_dir).parts) if name and COMMIT.fullmatch(name)]
+    return found[0] if found else None
 
 
 def _line(error: Exception) -> str:

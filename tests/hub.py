@@ -1,0 +1,99 @@
+"""A Hugging Face hub of one dataset, on this machine: enough of its protocol for `datasets` to read parquet files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@contextmanager
+def serve(dataset: str, files: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
+    """The hub's address while it serves `files` as `dataset` at COMMIT, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_POST(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            asked_paths = json.loads(self.rfile.read(length) or b"{}").get("paths", [])
+            asked.append(f"POST {self.path} {asked_paths}")
+            self._json([_entry(name, files[name]) for name in asked_paths if name in files])
+
+        def log_message(self, *_) -> None:
+            pass
+
+        def _answer(self, body: bool) -> None:
+            asked.append(f"{self.command} {self.path}")
+            path = self.path.partition("?")[0]
+            if match := re.fullmatch(f"/api/datasets/{dataset}/tree/[^/]+/?(.*)", path):
+                self._json(_listing(files, match[1]))
+            elif path.startswith(f"/api/datasets/{dataset}/"):
+                self._json({"id": dataset, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]})
+            elif match := re.fullmatch(f"/datasets/{dataset}/resolve/[^/]+/(.*)", path):
+                self._file(match[1], body)
+            else:
+                self._missing("RepoNotFound")
+
+        def _file(self, name: str, body: bool) -> None:
+            if name not in files:
+                return self._missing("EntryNotFound")
+            data = files[name]
+            part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            first, last = (int(part[1]), int(part[2] or len(data) - 1)) if part else (0, len(data) - 1)
+            self.send_response(206 if part else 200)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+            self.send_header("Accept-Ranges", "bytes")
+            if part:
+                self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            self._body(data[first : last + 1], body)
+
+        def _json(self, value: object) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self._body(json.dumps(value).encode(), self.command != "HEAD")
+
+        def _missing(self, code: str) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", code)
+            self._body(b"", False)
+
+        def _body(self, data: bytes, send: bool) -> None:
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if send:
+                self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _listing(files: Mapping[str, bytes], folder: str) -> list[dict[str, object]]:
+    """The files and folders right in `folder`."""
+    inside = f"{folder}/" if folder else ""
+    rest = {name.removeprefix(inside): data for name, data in files.items() if name.startswith(inside)}
+    folders = dict.fromkeys(name.partition("/")[0] for name in rest if "/" in name)
+    return [{"type": "directory", "path": inside + name, "size": 0, "oid": "0" * 40} for name in folders] + [
+        _entry(inside + name, data) for name, data in rest.items() if "/" not in name
+    ]
+
+
+def _entry(name: str, data: bytes) -> dict[str, object]:
+    return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
