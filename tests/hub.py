@@ -31,7 +31,7 @@ def serve(dataset: str, files: Mapping[str, bytes]) -> Iterator[tuple[str, list[
             asked.append(f"POST {self.path} {asked_paths}")
             self._json([_entry(name, files[name]) for name in asked_paths if name in files])
 
-        def log_message(self, *_) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
         def _answer(self, body: bool) -> None:

@@ -121,8 +121,32 @@ def test_generated_text(tmp_path):
     assert scores(half, "thus \\boxed{\\frac{2}{4}}") == (
         (0.0, 1.0), {"gold": "1/2", "answer": "\\frac{2}{4}", "stage": "number"},
     )  # fmt: skip
-    assert scores(yes, "<think>no, or</think> yes") == ((1.0, 0.0), {"gold": "Yes.", "unparsable": True})
+    assert scores(yes, "<think>no, or</think> yes") == (
+        (1.0, 0.0),
+        {"gold": "Yes.", "answer": None, "stage": "no-answer", "unparsable": True},
+    )
     assert scores(yes, "")[1]["unparsable"] and scores(yes, "no")[0] == (0.0, 0.0)
+
+
+def test_texts_compared_by_overlap(tmp_path):
+    rows = [{"q": "1", "a": "the cat sat on the mat"}, {"q": "2", "a": "a dog ran"}]
+    entry = {"name": "mine", "dataset_path": "rows", "doc_to_text": "q", "doc_to_target": "a"}
+    one = task(study(tmp_path, entry | {"metric_list": ["jaccard", "bleu"]}, train=rows, test=rows))
+    cat, dog = one.test("test", {}, None)
+    same, other = one.grade(
+        [cat, dog], [Completion(text="<think>x</think>the cat sat on the mat"), Completion(text="a cat")]
+    )
+    assert same.scores == {"jaccard": 1.0} and other.scores == {"jaccard": 0.25}
+    assert same.detail["bleu"] == [6, 6, 6, 5, 4, 3, 6, 5, 4, 3] and "tok:13a" in same.detail["bleu_signature"]
+    assert one.floors("test", [cat, dog]) == {"jaccard": 0.0}
+
+
+def test_an_answer_that_nothing_can_grade_has_no_score(tmp_path):
+    rows = [{"q": "1", "a": "1/2"}]
+    entry = {"name": "mine", "dataset_path": "rows", "doc_to_text": "q", "doc_to_target": "a"}
+    one = task(study(tmp_path, entry | {"metric_list": ["math_verify", "exact_match"]}, train=rows, test=rows))
+    (grade,) = one.grade(one.test("test", {}, None), [Completion(text="#### " + "x" * 6000)])
+    assert grade.scores == {} and grade.detail["stage"] == "ungraded" and "longer than" in grade.detail["why"]
 
 
 def test_rows_that_are_chats(tmp_path):
@@ -185,6 +209,7 @@ MISTAKES = {
     "unknown metric": ({"metric_list": ["acc"]}, "metric_list: unknown metric 'acc'; did you mean 'accuracy'?"),
     "metric of texts": ({"metric_list": ["exact_match"]}, "metric_list: unknown metric 'exact_match'"),
     "metric twice": ({"metric_list": ["accuracy", "accuracy"]}, "metric_list: 'accuracy' is there twice"),
+    "bleu alone": ({"metric_list": ["bleu"], "doc_to_choice": None}, "'bleu' is of all items at once and cannot be"),
     "metric's key": ({"metric_list": [{"metric": "accuracy", "agg": 1}]}, "metric_list.0.agg: unknown key"),
     "broken template": ({"doc_to_text": "{{ text"}, "tasks.mine.doc_to_text: is no template (line 1: unexpected end"),
     "unknown filter": ({"doc_to_text": "{{ text | uper }}"}, "doc_to_text: is no template (line 1: No filter named"),

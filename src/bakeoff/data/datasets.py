@@ -108,7 +108,8 @@ def read(
         paths, name = _locate(path, names, hub_id if local else f"data.{hub_id}", config)
         found = _files(paths, path.name if local else hub_id, name, _columns(fields, alternatives))
     else:
-        found = _hub(hub_id, names[0], config, given.revision if given else revision, sample)
+        at = given.revision if given else revision
+        found = _hub(hub_id, names[0], config, at, sample, _columns(fields, alternatives))
     found = _checked(found, fields, alternatives or {})
     if isinstance(sources, Noted):
         sources.facts[found.source] = None
@@ -300,7 +301,9 @@ def _columns(fields: Mapping[str, Kind] | None, alternatives: Mapping[str, Seque
 # --- the hub ---
 
 
-def _hub(hub_id: str, split: str, config: str | None, revision: str | None, sample: int | None) -> Rows:
+def _hub(
+    hub_id: str, split: str, config: str | None, revision: str | None, sample: int | None, columns: list[str] | None
+) -> Rows:
     """A split from the Hugging Face hub or the library's cache of it; `sample` of its rows where it is streamed."""
     library = _library(hub_id)
     where = f"{hub_id}, split '{split}'"
@@ -311,7 +314,9 @@ def _hub(hub_id: str, split: str, config: str | None, revision: str | None, samp
         _check_builder(builder, where, revision)
         if sample is None:
             builder.download_and_prepare()
-            rows = list(builder.as_dataset(split=split))
+            table = builder.as_dataset(split=split)
+            wanted = [name for name in table.column_names if columns is None or name in columns]
+            rows = list(table.select_columns(wanted) if wanted else table)
         else:
             stream = builder.as_streaming_dataset(split=split)
             rows = list(islice(stream.shuffle(seed=0, buffer_size=BUFFER * sample), sample))

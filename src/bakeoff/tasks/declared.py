@@ -10,13 +10,14 @@ from typing import Any, ClassVar, Literal
 from bakeoff.data.datasets import Row, is_file_name, read
 from bakeoff.data.template import Template
 from bakeoff.errors import InputError, suggest
-from bakeoff.grading import math
+from bakeoff.grading import math, text
 from bakeoff.grading.answers import final_answer
 from bakeoff.grading.labels import grade_choice
 from bakeoff.study.spec import Declared, Metric, TaskSpec
 from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task, subset
 
-Scored = tuple[float, dict[str, Any]]  # a score, and details for people
+ITEMS = ("accuracy", "exact_match", "math_verify", "jaccard")  # an item has a score of its own
+Scored = tuple[dict[str, float] | None, dict[str, Any]]  # scores (None: nothing could grade it), details for people
 
 
 class DeclaredTask(Task):
@@ -67,8 +68,14 @@ class DeclaredTask(Task):
             graded = zip(examples, completions, strict=True)
             return [Grade(**grade_choice(e.choices, e.answer, c.text, c.logprobs)) for e, c in graded]
         asked = self.told.metric_list or (Metric(metric="exact_match"),)
-        columns = {one.metric: TEXTS[one.metric](one, examples, completions) for one in asked}
-        return [_grade({name: column[i] for name, column in columns.items()}) for i in range(len(examples))]
+        columns = [TEXTS[one.metric](one, examples, completions) for one in asked]
+        return [_grade(scored) for scored in zip(*columns, strict=True)]
+
+    def floors(self, benchmark: str, examples: Sequence[Example]) -> dict[str, float]:
+        """What texts share by chance: Jaccard's index of unrelated targets."""
+        if "jaccard" not in self.metrics or len(examples) < 2:
+            return {}
+        return {"jaccard": text.unrelated_floor([example.answer for example in examples])}
 
     def _examples(self, split: str, sources: Sources) -> list[Example]:
         """All examples of a split, so that a bad row is found whatever the limits."""
@@ -180,10 +187,21 @@ def _metrics(asked: Sequence[Metric], known: Mapping[str, Any], where: str) -> t
         if names.count(one.metric) > 1:
             raise InputError(where, f"'{one.metric}' is there twice", "name each metric once")
         if one.metric != "exact_match" and (one.ignore_case or one.ignore_punctuation):
-            raise InputError(
-                where, "ignore_case and ignore_punctuation are exact_match's", f"drop them from {one.metric}"
-            )
+            what = f"ignore_case and ignore_punctuation are exact_match's, not {one.metric}'s"
+            raise InputError(where, what, "drop them")
+    if names and names[0] not in ITEMS:
+        what = f"'{names[0]}' is of all items at once and cannot be the headline, which comparisons are made by"
+        raise InputError(where, what, f"put one of {', '.join(one for one in known if one in ITEMS)} before it")
+    _check_graders(names, where)
     return tuple(names or list(known)[:1])
+
+
+def _check_graders(names: Sequence[str], where: str) -> None:
+    """InputError where a metric needs what is not installed: before anything is trained."""
+    if "math_verify" in names:
+        math.require(f"{where}: math_verify")
+    if "bleu" in names:
+        text.bleu_statistics("", "")
 
 
 # --- what a row says ---
@@ -202,35 +220,45 @@ def _messages(value: Any, where: str) -> list[Message]:
 
 def _label(target: Any, choices: Sequence[str], place: str) -> str:
     """The choice that a target means: the one that it is the text of, else the one of that number, from 0."""
-    text = str(int(target) if isinstance(target, bool) else target).strip()
-    if text in choices:
-        return text
-    if text.isdecimal() and int(text) < len(choices):
-        return choices[int(text)]
-    raise InputError(place, f"the answer {text[:60]!r} is none of the choices {list(choices)}")
+    told = str(int(target) if isinstance(target, bool) else target).strip()
+    if told in choices:
+        return told
+    if told.isdecimal() and len(told) < 9 and int(told) < len(choices):
+        return choices[int(told)]
+    raise InputError(place, f"the answer {told[:60]!r} is none of the choices {list(choices)}")
 
 
 # --- how a text is scored ---
 
 
-def _grade(found: Mapping[str, Scored]) -> Grade:
+def _grade(found: Sequence[Scored]) -> Grade:
+    """One grade of all metrics; without scores where one of them could not be had."""
+    scores: dict[str, float] = {}
     detail: dict[str, Any] = {}
-    for _, told in found.values():
+    for one, told in found:
+        scores |= one or {}
         detail |= told
-    return Grade(scores={name: score for name, (score, _) in found.items()}, detail=detail)
+    return Grade(scores={} if any(one is None for one, _ in found) else scores, detail=detail)
+
+
+def _said(completion: Completion) -> str:
+    """A text after a reasoning model's thoughts."""
+    return completion.text.rpartition("</think>")[2].strip()
 
 
 def _exact_match(how: Metric, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Scored]:
-    """Whether the text, after a reasoning model's thoughts, is the target, white space at the ends apart."""
+    """Whether the text is the target, white space at the ends apart."""
 
-    def plain(text: str) -> str:
-        text = text.lower() if how.ignore_case else text
-        return (text.translate(_NO_PUNCTUATION) if how.ignore_punctuation else text).strip()
+    def plain(said: str) -> str:
+        said = said.lower() if how.ignore_case else said
+        return (said.translate(_NO_PUNCTUATION) if how.ignore_punctuation else said).strip()
 
-    said = [one.text.rpartition("</think>")[2] for one in completions]
     return [
-        (float(plain(text) == plain(e.answer)), {"gold": e.answer} | ({} if text.strip() else {"unparsable": True}))
-        for e, text in zip(examples, said, strict=True)
+        (
+            {"exact_match": float(plain(_said(c)) == plain(e.answer))},
+            {"gold": e.answer} | ({} if _said(c) else {"unparsable": True}),
+        )
+        for e, c in zip(examples, completions, strict=True)
     ]
 
 
@@ -239,19 +267,35 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 def _math(how: Metric, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Scored]:
     """Whether the answer that the text ends in is the target's, as mathematics; a target may be the answer alone."""
-    graded = []
-    for example, one in zip(examples, completions, strict=True):
-        gold, answer = final_answer(example.answer) or example.answer, final_answer(one.text)
-        if answer is None:
-            graded.append((0.0, {"gold": gold, "unparsable": True}))
-        else:
-            equal, stage = math.equal(gold, answer)
-            graded.append((float(equal), {"gold": gold, "answer": answer, "stage": stage}))
-    return graded
+    golds = [final_answer(example.answer) or example.answer for example in examples]
+    answers = [final_answer(one.text) for one in completions]
+    verdicts = math.judge(list(zip(golds, answers, strict=True)))
+    return [_math_scored(*each) for each in zip(golds, answers, verdicts, strict=True)]
+
+
+def _math_scored(gold: str, answer: str | None, judged: math.Judged) -> Scored:
+    detail: dict[str, Any] = {"gold": gold, "answer": answer, "stage": judged.stage}
+    if judged.equal is None:
+        return None, detail | {"why": judged.detail}
+    return {"math_verify": float(judged.equal)}, detail | ({} if answer is not None else {"unparsable": True})
+
+
+def _jaccard(how: Metric, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Scored]:
+    return [({"jaccard": text.jaccard(_said(c), e.answer)}, {}) for e, c in zip(examples, completions, strict=True)]
+
+
+def _bleu(how: Metric, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Scored]:
+    """A text's part in the BLEU of all."""
+    return [
+        ({}, {"bleu": text.bleu_statistics(_said(c), e.answer), "bleu_signature": text.BLEU_SIGNATURE})
+        for e, c in zip(examples, completions, strict=True)
+    ]
 
 
 CHOICES = {"accuracy": None}
 TEXTS: dict[str, Callable[[Metric, Sequence[Example], Sequence[Completion]], list[Scored]]] = {
     "exact_match": _exact_match,
     "math_verify": _math,
+    "jaccard": _jaccard,
+    "bleu": _bleu,
 }
