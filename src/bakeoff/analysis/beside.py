@@ -4,8 +4,9 @@ A published value comes from one run, judged on n items. It *agrees* where the i
 zero, else it *differs*. That interval joins two others by square-and-add (`statistics.apart`):
 
 - the measured mean's own, over runs and items;
-- the published value's Wilson interval at its n, widened by the run-to-run variation of one run, whose SD is that of
-  the measured runs: `half^2 + (t_(k-1) sd)^2`, so a lucky or unlucky single run is no disagreement.
+- the published value's Wilson interval at its n, of all shares that round to its digits, widened by the run-to-run
+  variation of one run, whose SD is that of the measured runs: `half^2 + (t_(k-1) sd)^2`, so a lucky or unlucky single
+  run is no disagreement.
 
 Both may have been judged on the same items, which this does not know: intervals are then wider than need be.
 
@@ -24,7 +25,7 @@ from typing import Any
 from bakeoff.analysis import statistics as st
 from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import is_fraction
-from bakeoff.analysis.printed import Row, count, parse
+from bakeoff.analysis.printed import Row, count, parse, unit
 from bakeoff.analysis.result import Beside, Cell
 from bakeoff.errors import InputError
 from bakeoff.store.record import Record
@@ -136,8 +137,14 @@ def _row(row: Row, interval: st.Interval | None) -> Beside:
 
 
 def _interval(row: Row) -> st.Interval | None:
-    """The published value's Wilson interval, None where it is no share of a known number of items."""
-    return None if count(row) is None else st.wilson(float(row.value) * (row.items or 0), row.items or 0)
+    """The published value's Wilson interval, None where it is no share of a known number of items.
+
+    It holds that of every share that rounds to the value: 0.70 may be 0.695 or 0.705.
+    """
+    if count(row) is None:
+        return None
+    n, value, half = row.items or 0, float(row.value), float(unit(row.value)) / 2
+    return st.Interval(st.wilson(max(value - half, 0) * n, n).low, st.wilson(min(value + half, 1) * n, n).high)
 
 
 def _apart(row: Row, cell: Cell, interval: st.Interval) -> st.Interval:
@@ -227,7 +234,9 @@ def _departures(trial: Trial | None, original: Study | None) -> Iterator[str]:
 
 def _changed(written: Mapping[str, Any], ran: Mapping[str, Any]) -> Iterator[str]:
     for name, value in written.items():
-        if name != "name" and ran.get(name) != value:
+        if isinstance(value, Mapping) and isinstance(ran.get(name), Mapping):
+            yield from _changed(value, ran[name])
+        elif name != "name" and ran.get(name) != value:
             yield f"{name} {_told(ran.get(name))} (the study: {_told(value)})"
 
 

@@ -148,7 +148,7 @@ def _difference_row(pair: Comparison) -> list[str]:
 
 def _beside(results: Results) -> list[str]:
     rows = [row for _, row in tables.beside(results)]
-    drawn = grid(list(rows[0]), [[escape(text) for text in row.values()] for row in rows], "lllrrrrrrll")
+    drawn = grid(list(rows[0]), [[escape(text) for text in row.values()] for row in rows], "llrrrrrl")
     return [f"{escape(tables.beside_summary(results))} {tables.BESIDE_EXPLAINED}", "", *drawn]
 
 

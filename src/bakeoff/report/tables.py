@@ -209,19 +209,18 @@ def _beside(one: Beside, models: bool) -> dict[str, str]:
     known = one.low is not None and one.high is not None
     apart = one.difference_low is not None and one.difference_high is not None
     return {
-        "where": words.place(one.model if models else "", one.task, one.benchmark),
+        "benchmark, metric": f"{words.place(one.model if models else '', one.task, one.benchmark)}, {one.metric}",
         "method": one.method,
-        "metric": one.metric,
         "published": _as_printed(one) + (f" {words.interval(one.low, one.high, one.percent)}" if known else ""),
         "its n": n,
         "measured": "" if one.mean is None else _with_interval(one.mean, one.ci_low, one.ci_high, one.percent),
-        "items": f"{one.n_items:,}" if one.mean is not None else "",
-        "runs": str(one.runs) if one.mean is not None and one.trained else "",
+        "runs \N{MULTIPLICATION SIGN} items": f"{one.runs} \N{MULTIPLICATION SIGN} {one.n_items:,}"
+        if one.mean is not None
+        else "",
         "difference": _with_interval(one.difference, one.difference_low, one.difference_high, one.percent, True)
         if apart
         else "",
-        "verdict": one.verdict,
-        "why": one.reason,
+        "verdict": one.verdict + (f": {one.reason}" if one.reason else ""),
     }
 
 
