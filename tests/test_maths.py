@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from bakeoff.cli import main
 from bakeoff.errors import InputError
 from bakeoff.grading import math as maths
-from bakeoff.grading.answers import stated
+from bakeoff.grading.answers import final_answer, stated
 from bakeoff.grading.math import Judged, judge
 from bakeoff.grading.notation import clean, value
 from bakeoff.grading.verify.pool import Pool
@@ -54,6 +54,19 @@ def test_a_public_corpus():
     right = [row["equal"] is verdict.equal for row, verdict in zip(rows, verdicts, strict=True)]
     assert sum(right) >= 0.97 * len(rows)
     assert all(v.equal is False for row, v in zip(rows, verdicts, strict=True) if row["category"] == "perturb")
+
+
+@needs_math_verify
+@pytest.mark.parametrize(
+    ("path", "solution"),
+    [("math500/test.jsonl", "solution"), ("math/train.jsonl", "solution"), ("gsm8k/test.jsonl", "answer")],
+)
+def test_reference_solutions_have_the_reference_answers(path, solution):
+    rows = [json.loads(line) for line in shared("data", path).read_text("utf-8").splitlines()]
+    pairs = [(row["answer"].rpartition("#### ")[2], final_answer(row[solution])) for row in rows]
+    wrong = [(pair, verdict) for pair, verdict in zip(pairs, judge(pairs), strict=True) if not verdict.equal]
+    assert [one for one in wrong if ", " not in str(one[0][1])] == []  # a few put several answers in boxes of their own
+    assert len(wrong) <= 0.002 * len(rows)
 
 
 @pytest.mark.parametrize(

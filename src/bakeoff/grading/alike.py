@@ -5,7 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from bakeoff.grading.notation import Shape, choice, interval, measure, named, plain, shape, unnamed, value, words
+from bakeoff.grading.notation import (
+    Shape,
+    choice,
+    exactly,
+    interval,
+    measure,
+    named,
+    plain,
+    shape,
+    unnamed,
+    value,
+    words,
+)
 
 Formulas = Callable[[str, str], bool | None]
 """Whether two formulas, gold first, are equal; None where that cannot be told."""
@@ -24,7 +36,7 @@ def alike(gold: str, pred: str, formulas: Formulas, depth: int = 0) -> bool | No
         return True
     if depth > DEEPEST:
         return None
-    gold, pred = _intervals(*unnamed(gold, choice(gold, pred)))
+    gold, pred = unnamed(*_intervals(gold, exactly(gold, choice(gold, pred))))
     a, b = shape(gold), shape(pred)
     if a.kind == b.kind == "one":
         return _one(a.parts[0], b.parts[0], formulas)
@@ -44,12 +56,14 @@ def alike(gold: str, pred: str, formulas: Formulas, depth: int = 0) -> bool | No
 def _intervals(gold: str, pred: str) -> tuple[str, str]:
     """Two clean texts, inequalities as intervals: where both are, for the same letter, or the other is no "one"."""
     a, b = interval(gold), interval(pred)
-    if (a != gold) and (b != pred):
-        x, y = (set(re.findall("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text))) for text in (gold, pred))
+    if a != gold and b != pred:
+        x, y = (set(re.findall("[A-Za-z]", re.sub(r"\\[A-Za-z]+(?:\{[A-Z]\})?", "", text))) for text in (gold, pred))
         return (a, b) if x == y else (gold, pred)
-    if (a, b) == (gold, pred) or "one" in (shape(a).kind, shape(b).kind):
-        return gold, pred
-    return a, b
+    if a != gold and shape(other := named(pred)[1]).kind != "one":
+        return a, other
+    if b != pred and shape(other := named(gold)[1]).kind != "one":
+        return other, b
+    return gold, pred
 
 
 def _one(gold: str, pred: str, formulas: Formulas) -> bool | None:

@@ -73,6 +73,8 @@ _SPELLING = _rules(
     (r"\\(?:times|ast|cdotp)(?![A-Za-z])", r"\\cdot "),
     (r"\\div(?![A-Za-z])", "/"),
     (r"\*\*", "^"),
+    (r"(?<=\d) ?x ?(?=10 ?\^)", r"\\cdot "),
+    (r"\\mathbb\{R\}\s*\^\s*\{?\+\}?", r"(0,\\infty)"),
     (r"\*", r"\\cdot "),
     (r"\\(?:l?dots|cdots|dotsc|dotsb)(?![A-Za-z])|\.{3,}", r"\\ldots "),
     (r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![A-Za-z]))|\\degree(?![A-Za-z])", r"\\text{degrees}"),
@@ -357,8 +359,12 @@ _TEXT_UNIT = re.compile(
 )
 _WORD_UNIT = re.compile(rf"(.*[\d}}%])\s+({_UNIT}(?:[ /]+(?:{_UNIT}|[A-Za-z]{{1,3}})){{0,4}})")
 _CLOSE_UNIT = re.compile(r"(.*\d)(km|cm|mm|kg|mg|ml|mL|cents?|ft|in|hours?|minutes?|seconds?|miles?|mph|th|nd|rd)")
-_NO_UNITS = frozenset(["or", "and", "to", "if", "for", "not", "is", "mod", "where", "when"]) | frozenset(_WORDS)
-_NAME = re.compile(r"(?:[A-Za-z]|\\[A-Za-z]+|\()[A-Za-z0-9\\{}_', ]*(?:\^\{-1\})?(?:\([A-Za-z0-9, ]*\))?\)?")
+_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_NO_UNITS = frozenset(("or", "and", "to", "if", "for", "not", "is", "mod", "where", "when", *_WORDS))
+_NAME = re.compile(
+    r"(?!.*\\(?:frac(?!\{d[A-Za-z]?\}\{d[a-z]\})|sqrt|binom|log|ln|exp|sin|cos|tan))(?:[A-Za-z]|\\[A-Za-z]+|\()"
+    r"[A-Za-z0-9\\{}_', ]*(?:\^\{-1\})?(?:\([A-Za-z0-9, ]*\))?\)?"
+)
 _RELATION = re.compile(r"\\(?:le|ge|ne|approx|equiv|in|subset\w*|notin)(?![A-Za-z])|[<>=]")
 _COMMA = re.compile(r"[,;]\s*(?:and\b|or\b)?|\s(?:and|or)\s")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -387,7 +393,7 @@ def measure(text: str) -> tuple[str, str]:
 def _with_unit(text: str) -> re.Match[str] | None:
     for pattern in (_TEXT_UNIT, _WORD_UNIT, _CLOSE_UNIT):
         if (found := pattern.fullmatch(text)) and not _NO_UNITS & set(found[2].split()) and found[1].strip("+- "):
-            return found
+            return None if "degrees" in found[2] and _ANGLE.search(found[1]) else found
     return None
 
 
@@ -414,7 +420,7 @@ def named(text: str) -> tuple[str, str]:
 def _result(text: str) -> str:
     """What stands behind the last equals sign of a chain that begins with a name or holds no letters before it."""
     parts = split(text, re.compile("="))
-    begins = _NAME.fullmatch(parts[0]) or not re.search("[A-Za-z]", parts[0])
+    begins = _NAME.fullmatch(parts[0]) or not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", parts[0]))
     chained = len(parts) > 1 and begins and parts[-1] and not re.search(r"[<>]|\\[lgn]e ", text)
     return parts[-1] if chained and len(_listed(text)) == 1 else text
 
@@ -462,6 +468,14 @@ def _interval(text: str) -> str:
 
 def _variable(text: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z]|\\(?:theta|alpha|lambda)", text.strip()))
+
+
+def exactly(gold: str, pred: str) -> str:
+    r"""A prediction that gives a value and its approximation, `\sqrt{2} \approx 1.41`, as whichever gold can be."""
+    left, *rounded = split(pred, re.compile(r"\\approx(?![A-Za-z])"))
+    if len(rounded) != 1 or not left or _NAME.fullmatch(left) or r"\approx" in gold:
+        return pred
+    return rounded[0] if "." in gold else left
 
 
 def choice(gold: str, pred: str) -> str:

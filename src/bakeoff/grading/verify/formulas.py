@@ -206,7 +206,10 @@ def _coordinate(name: str, point: int) -> Any:
 
 def _value(formula: Any, at: dict[Any, Any], precision: int) -> Any:
     """A value to so many digits; None where there is none, or it could not be told from 0."""
-    found = (formula.subs(at) if at else formula).evalf(precision, maxn=10 * precision)
+    try:
+        found = (formula.subs(at) if at else formula).evalf(precision, maxn=10 * precision)
+    except ZeroDivisionError:
+        return None
     if not found.is_number or found.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
         return None
     parts = found.as_real_imag()
