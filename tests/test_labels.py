@@ -1,37 +1,83 @@
-"""Label counts against known values."""
+"""One answer against its labels: scored, or found in text."""
+
+import math
 
 import pytest
 
-from bakeoff.grading.labels import confusion, grade_choice
+from bakeoff.grading.labels import grade_choice, label_in
+
+FEELING, LETTERS = ("negative", "positive"), ("A", "B", "C", "D")
 
 
-def test_known_values():
-    # scikit-learn's own example: f1_score([0,1,2,0,1,2], [0,2,1,0,0,1], average="macro") == 0.26666...
-    counted = confusion(list("012012"), list("021001"), list("012"))
-    assert counted.macro_f1 == pytest.approx(4 / 15)
-    assert counted.accuracy == pytest.approx(1 / 3)
-    assert counted.counts["0", "0"] == 2 and counted.counts["1", "0"] == 1
-    assert counted.total == 6 and counted.constant is None
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("positive", "positive"),
+        ("  Positive.\n", "positive"),
+        ("**NEGATIVE**", "negative"),
+        ("The review is negative, not positive", "negative"),
+        ("not positive", "positive"),  # nothing is made of the words around it
+        ("positively", None),
+        ("nonnegative", None),
+        ("", None),
+        ("I cannot say", None),
+        ("<think>negative? yes</think> positive", "positive"),
+        ("<think>it is positive", "positive"),
+    ],
+)
+def test_words(text, label):
+    assert label_in(text, FEELING) == label
 
 
-def test_constant_predictor():
-    counted = confusion(["a", "b", "b"], ["b", "b", "b"], ["a", "b"])
-    assert counted.constant == "b" and counted.accuracy == pytest.approx(2 / 3)
-    assert counted.macro_f1 == pytest.approx((0 + 0.8) / 2)
-    assert confusion(["b", "b"], ["b", "b"], ["a", "b"]).constant is None  # nothing else was to be said
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("B", "B"),
+        ("(C)", "C"),
+        ("D. Aspirin", "D"),
+        ("The answer is B.", "B"),
+        ("Answer: C", "C"),
+        ("**A**", "A"),
+        ("A\nFor a nerve", "A"),
+        ("A is right", "A"),
+        ("The answer is A because of B", "A"),
+        ("C because of B", "C"),
+        ("A nerve of type B", "B"),
+        ("A nerve", None),
+        ("a", None),
+        ("BC", None),
+        ("vitamin B12", None),
+        ("E", None),
+    ],
+)
+def test_letters(text, label):
+    assert label_in(text, LETTERS) == label
 
 
-def test_a_text_that_is_no_label_is_wrong():
-    counted = confusion(["a", "b"], ["a", "hm"], ["a", "b"])
-    assert counted.accuracy == 0.5 and counted.counts["b", None] == 1
-    with pytest.raises(ValueError, match="'z'"):
-        confusion(["z"], ["a"], ["a", "b"])
-    with pytest.raises(ValueError, match="no predictions"):
-        confusion([], [], ["a"])
+def test_longer_labels_come_first_and_spaces_do_not_count():
+    choices = ("positive", "very positive", "[x]")
+    assert label_in("It is Very\n positive", choices) == "very positive"
+    assert label_in("so: [X]", choices) == "[x]"
 
 
 def test_choice():
     right = grade_choice(("no", "yes"), "yes", "yes", (-2.0, -0.5))
     assert right == {"scores": {"accuracy": 1.0}, "detail": {"gold": "yes", "chosen": "yes", "margin": 1.5}}
     wrong = grade_choice(("no", "yes"), "yes", "maybe")
-    assert wrong["scores"] == {"accuracy": 0.0} and wrong["detail"]["unparsable"]
+    assert wrong["scores"] == {"accuracy": 0.0}
+    assert wrong["detail"] == {"gold": "yes", "chosen": None, "unparsable": True}
+    written = grade_choice(("no", "yes"), "yes", "Yes, I think", positive="yes")
+    assert written["detail"] == {"gold": "yes", "chosen": "yes", "positive": "yes"}
+
+
+def test_loss_is_the_cross_entropy_among_the_labels():
+    import torch
+
+    logprobs = (-310.0, -305.5, -307.25)
+    for i, gold in enumerate("abc"):
+        found = grade_choice("abc", gold, "b", logprobs, metrics=("accuracy", "loss", "f1_macro"))
+        wanted = torch.nn.functional.cross_entropy(torch.tensor([logprobs], dtype=torch.float64), torch.tensor([i]))
+        assert found["scores"] == {"accuracy": float(gold == "b"), "loss": pytest.approx(wanted.item(), abs=1e-12)}
+    even = grade_choice(FEELING, "positive", "negative", (-7.0, -7.0), metrics=("loss",))
+    assert even["scores"]["loss"] == pytest.approx(math.log(2))
+    assert grade_choice(FEELING, "positive", "negative", metrics=("accuracy", "loss"))["scores"] == {"accuracy": 0.0}

@@ -14,7 +14,7 @@ from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.randomness import sampler
 from bakeoff.errors import TrialError
 from bakeoff.store.record import Sample
-from bakeoff.study.spec import Decoding
+from bakeoff.study.spec import Answering, Decoding
 from bakeoff.tasks.task import Completion, Example, Task
 
 SCORED_TOKENS = {"cpu": 4_096, "cuda": 65_536}  # tokens of one scoring pass, over all lanes
@@ -33,6 +33,7 @@ class Questions:
     examples: tuple[Example, ...]
     encoded: tuple[Encoded, ...]
     decoding: Decoding
+    scored: bool  # labels are scored by likelihood; else text is written
     references: tuple[Encoded, ...] = ()
 
     @property
@@ -47,17 +48,26 @@ class Questions:
 
 
 def questions(
-    task: Task, benchmark: str, examples: Sequence[Example], decoding: Decoding | None, tokenizer: object, context: int
+    task: Task,
+    benchmark: str,
+    examples: Sequence[Example],
+    decoding: Decoding | None,
+    tokenizer: object,
+    context: int,
+    answering: Answering = "likelihood",
 ) -> Questions:
-    """Encode a benchmark's examples for a context of `context` tokens, the new ones included."""
-    how = decoding or task.decoding
-    if task.kind == "choose":
+    """Encode a benchmark's examples for a context of `context` tokens, the new ones included.
+
+    `answering` is how labels are answered (`TaskSpec`); of a task without labels it says nothing.
+    """
+    how, scored = decoding or task.decoding, task.kind == "choose" and answering == "likelihood"
+    if scored:
         encoded = tuple(encode_choices(tokenizer, example, context) for example in examples)
-        return Questions(task, benchmark, tuple(examples), encoded, how)
+        return Questions(task, benchmark, tuple(examples), encoded, how, scored)
     encoded = tuple(encode_prompt(tokenizer, example, context - how.max_new_tokens) for example in examples)
-    scored = examples if "loss" in task.metrics else ()
-    references = tuple(encode_training(tokenizer, example, context) for example in scored)
-    return Questions(task, benchmark, tuple(examples), encoded, how, references)
+    learned = examples if task.kind == "generate" and "loss" in task.metrics else ()
+    references = tuple(encode_training(tokenizer, example, context) for example in learned)
+    return Questions(task, benchmark, tuple(examples), encoded, how, scored, references)
 
 
 Answer = Callable[[Questions], list[list[list[Completion]]]]  # -> [lanes][examples][draws]
@@ -68,7 +78,7 @@ def answer(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[list[
 
     `keys` are the lanes' trial keys, from which the sampled draws' random numbers come.
     """
-    if ask.task.kind == "choose":
+    if ask.scored:
         return [
             [[chosen(example, scores)] for example, scores in zip(ask.examples, lane, strict=True)]
             for lane in score(lanes, ask.encoded)

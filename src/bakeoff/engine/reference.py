@@ -71,7 +71,7 @@ def _loss(model: Plain, batch: Sequence[Encoded]) -> Tensor:
 @torch.inference_mode()
 def answer(model: Plain, ask: Questions, key: str) -> list[list[Completion]]:
     """One trial's completions of every example: labels scored in padded batches, text by `generate`."""
-    if ask.task.kind == "choose":
+    if ask.scored:
         return [
             [chosen(example, scores)] for example, scores in zip(ask.examples, score(model, ask.encoded), strict=True)
         ]

@@ -15,6 +15,7 @@ tokens and are cut, the order of batches, the optimiser, how labels are scored a
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\-]{0,79}(\[[^\[\]/\\]{1,80}\])?")
 Quantize = Literal["nf4"]
+Answering = Literal["likelihood", "generate"]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
@@ -91,6 +92,8 @@ class TaskSpec(Frozen):
     `validation` examples are held out of the training split; `split: validation` evaluates on them in place of the
     test set, which is how hyperparameters are chosen without touching it. `benchmarks` names those of the task's that
     are wanted (None: all). `decoding` overrides the task's own. `declared` is what the study says of a task of its own.
+    `answering` is how labels are answered where a task has them: the likelihood of each is scored, or the model writes
+    and a label is looked for in the text.
     """
 
     use: str
@@ -101,6 +104,7 @@ class TaskSpec(Frozen):
     decoding: Decoding | None = None
     benchmarks: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     declared: Declared | None = None
+    answering: Answering = "likelihood"
 
     @model_validator(mode="after")
     def _validation_exists(self) -> TaskSpec:
@@ -238,8 +242,8 @@ class Trial(Frozen):
         task = identity["task_spec"]
         if self.task_spec.declared:
             del task["declared"]["dataset_path"]  # a place; `dataset` stands for what is there
-        for name in ("benchmarks", "declared"):  # came later: left out where they say nothing, so old keys hold
-            if task[name] is None:
+        for name, usual in {"benchmarks": None, "declared": None, "answering": "likelihood"}.items():
+            if task[name] == usual:  # came later: left out where it says nothing, so old keys hold
                 del task[name]
         return hashlib.sha256(canonical(identity).encode()).hexdigest()
 

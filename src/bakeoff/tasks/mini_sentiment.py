@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from bakeoff.data import mini
 from bakeoff.grading.labels import grade_choice
+from bakeoff.study.spec import Decoding
 from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task
 
 
@@ -17,6 +18,7 @@ class MiniSentiment(Task):
     kind: ClassVar[Literal["choose", "generate"]] = "choose"
     metrics = ("accuracy",)
     benchmarks = ("mini_sentiment",)
+    decoding = Decoding(max_new_tokens=16)  # where the label is written
     summary = "sentiment of generated film reviews, short to long; yes if the writer liked the film, else no"
 
     def train(self, sources: Sources, limit: int | None) -> list[Example]:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from bakeoff.data.datasets import read
 from bakeoff.errors import InputError
 from bakeoff.grading.labels import grade_choice
+from bakeoff.study.spec import Decoding
 from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task, subset
 
 HUB_ID = "stanfordnlp/sst2"
@@ -24,6 +25,7 @@ class Sst2(Task):
     metrics = ("accuracy",)
     benchmarks = ("sst2",)
     hub_ids = (HUB_ID,)
+    decoding = Decoding(max_new_tokens=16)  # where the label is written
     summary = "sentiment of film-review sentences, two labels"
 
     def train(self, sources: Sources, limit: int | None) -> list[Example]:

@@ -38,10 +38,10 @@ def talk(opened: Opened, max_new_tokens: int | None = None) -> Callable[[str], R
     how = _decoding(opened, max_new_tokens)
     if how.max_new_tokens >= context:
         raise InputError("--max-new-tokens", f"{how.max_new_tokens} leave no room for text in {context} tokens")
-    key = opened.record.key
+    key, answering = opened.record.key, opened.trial.task_spec.answering
 
     def reply(text: str) -> Reply:
-        ask = questions(opened.task, "try", [_turn(sample, text)], how, backbone.tokenizer, context)
+        ask = questions(opened.task, "try", [_turn(sample, text)], how, backbone.tokenizer, context, answering)
         if model is None:
             (answers,) = evaluate.answer(Lanes(backbone, [adapter]), ask, [key])
         else:

@@ -124,9 +124,9 @@ def _questions(opened: Opened, backbone: Backbone, each: int) -> list[Questions]
     found = splits(opened.task, trial.task_spec, opened.study.data)
     if found.fingerprint != trial.dataset:
         raise InputError(f"tasks.{trial.task}", f"its data are no longer those that {opened.label} was tested on")
-    context = context_for(backbone, opened.method.virtual_tokens())
+    context, spec = context_for(backbone, opened.method.virtual_tokens()), trial.task_spec
     return [
-        questions(opened.task, name, rows[:each], trial.task_spec.decoding, backbone.tokenizer, context)
+        questions(opened.task, name, rows[:each], spec.decoding, backbone.tokenizer, context, spec.answering)
         for name, rows in found.benchmarks.items()
     ]
 
@@ -138,14 +138,14 @@ def _compared(
     samples = [wanted[example.id] for example in ask.examples]
     nats = NATS.get(opened.trial.dtype, HALF_NATS)
     within = f"at most {nats:g} nats"
-    if ask.task.kind == "generate" and ask.decoding.temperature:
+    if not ask.scored and ask.decoding.temperature:
         items = [_told(example, sample, backbone) for example, sample in zip(ask.examples, samples, strict=True)]
         own = reference.score(Plain(backbone, adapter).eval(), items)
         off = _largest(own, reference.score(written, items))
         return Agreement(ask.benchmark, len(samples), len(wanted), None, off, off <= nats, within)
     again = [own[0] for own in reference.answer(written, ask, opened.record.key)]
     same = sum(one.text == sample.text for one, sample in zip(again, samples, strict=True))
-    if ask.task.kind == "choose":
+    if ask.scored:
         off = _largest([sample.detail["logprobs"] for sample in samples], [one.logprobs for one in again])
         return Agreement(ask.benchmark, len(samples), len(wanted), same, off, off <= nats, within)
     enough = SAME_TEXT.get(opened.trial.dtype, HALF_SAME) * len(samples)
