@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bakeoff.analysis.aggregates import measured
 from bakeoff.store.record import Benchmark, Cost, CurveRow, Provenance, Record, Sample, Solo
 from bakeoff.store.store import Store
 from bakeoff.study.spec import TaskSpec, Training, Trial
@@ -38,9 +39,22 @@ def make_store(
     split: Literal["test", "validation"] = "test",
     solo: Solo | None = None,
     ungraded: Callable[[str, int | None, int, int], bool] = lambda method, seed, item, draw: False,
+    metrics: Sequence[str] = ("accuracy",),
+    graded: Callable[[str, int | None, int, float], tuple[dict[str, float], dict[str, Any]]] | None = None,
 ) -> Store:
     """Trials for every model x task x method x seed (`base` has none); `status` marks (task, method, seed) missing,
-    failed or diverged. With several draws, the first has the score and the others 0; what is `ungraded` has none."""
+    failed or diverged. With several draws, the first has the score and the others 0; what is `ungraded` has none.
+    `graded` makes the scores and the detail of (method, seed, item, value) where there is more than accuracy; `metrics`
+    is what the task has."""
+
+    def grade(
+        method: str, seed: int | None, i: int, value: float, draw: int
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        if graded:
+            return graded(method, seed, i, value)
+        known = detail(method, i) if detail else {"gold": ("negative", "positive")[i % 2]}
+        return {"accuracy": value if draw == 0 else 0.0}, known
+
     store = Store(directory)
     tasks = tasks or {"sst2": ["sst2"]}
     planned: list[dict[str, Any]] = []
@@ -61,24 +75,21 @@ def make_store(
                         id=f"{benchmark}-{i}",
                         draw=draw,
                         text=text(method, seed, i, value) if text else ("positive", "negative")[(i + int(value)) % 2],
-                        scores={} if ungraded(method, seed, i, draw) else {"accuracy": value if draw == 0 else 0.0},
-                        detail=detail(method, i) if detail else {"gold": ("negative", "positive")[i % 2]},
+                        scores={} if ungraded(method, seed, i, draw) else grade(method, seed, i, value, draw)[0],
+                        detail=grade(method, seed, i, value, draw)[1],
                     )
                     for i, value in enumerate(values)
                     for draw in range(draws)
                 ]
-                items: dict[str, list[float]] = {}
-                for one in samples:
-                    if one.benchmark == benchmark and one.scores:
-                        items.setdefault(one.id, []).append(one.scores["accuracy"])
-                mean = float(np.mean([np.mean(own) for own in items.values()]))
-                told[benchmark] = Benchmark(metrics={"accuracy": mean}, n_items=len(values), counts=dict(counts or {}))
+                own = [sample for sample in samples if sample.benchmark == benchmark]
+                found = measured(metrics, own)
+                told[benchmark] = Benchmark(metrics=found, n_items=len(values), counts=dict(counts or {}))
             _commit(store, trial, became, samples, told, lanes, reason, solo)
     plan = {
         "schema": 1,
         "study": study,
         "bakeoff": "0.1.0",
-        "tasks": {t: {"kind": "choose", "metrics": ["accuracy"], "benchmarks": list(b)} for t, b in tasks.items()},
+        "tasks": {t: {"kind": "choose", "metrics": list(metrics), "benchmarks": list(b)} for t, b in tasks.items()},
         "trials": planned,
         "groups": [[row["key"] for row in planned]],
         "device": "cpu",

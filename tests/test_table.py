@@ -234,7 +234,7 @@ def test_what_was_judged_on_held_out_training_examples_is_no_test_result(tmp_pat
     assert verdict.split == "validation" and {c.split for c in found.cells} == {"validation"}
     assert "on sst2, validation split (" in verdict.headline
     assert "judged on 60\N{NO-BREAK SPACE}held-out training examples, not on the test set" in said(found, "validation")
-    assert "the highest of 2 is optimistic" in said(found, "validation")
+    assert "the best of 2 is optimistic" in said(found, "validation")
     assert [section.title for section in tables.sections(found)] == ["sst2, validation split"]
     for path in write(store):
         assert "validation" in path.read_text()
@@ -392,7 +392,7 @@ def test_a_record_that_contradicts_its_samples_is_reported(tmp_path: Path) -> No
     path.write_text(json.dumps(record))
     found = results(store)
     assert "lora/seed 0 says 0.999" in said(found, "record differs")
-    assert said(found, "prompts cut") == "sst2: 7 in every run."
+    assert said(found, "prompts cut") == "sst2: 7 in every run; the head and the tail were kept."
 
 
 def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:

@@ -12,18 +12,25 @@ from typing import Any, Literal
 import numpy as np
 
 from bakeoff.analysis import statistics as st
+from bakeoff.analysis.aggregates import AGGREGATES, Tally, item_means, tally
+from bakeoff.analysis.metrics import is_fraction, lower_is_better
 from bakeoff.analysis.result import ALPHA, Cell, CellStatus, Comparison, Decision, Run, Split
 from bakeoff.store.record import Record, Sample, Solo
 
 CONSTANT_ITEMS = 10  # below so many items, one answer to all of them is no sign of collapse
+SHOWN_ITEMS = 3  # items per benchmark whose completions a report shows
 
 
 @dataclass
 class Graded:
-    """One stored trial, reduced: item scores by benchmark and metric, and what was counted on the way."""
+    """One stored trial, reduced: item scores by benchmark and metric, and what was counted on the way.
+
+    An aggregate's item scores are its pseudo-values over all items, made of its `tallies`.
+    """
 
     record: Record
     scores: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
     benchmarks: dict[str, Counted] = field(default_factory=dict)
 
 
@@ -33,33 +40,69 @@ class Counted:
     draws: int = 1
     unparsable: int = 0
     left_out: int = 0  # samples without scores: they could not be graded
+    missed: bool = False  # whether any completion fell short by the headline metric
     texts: set[str] = field(default_factory=set)  # at most two: one tells a constant predictor
-    first: dict[str, Sample] = field(default_factory=dict)  # each item's first draw
+    answers: Counter[tuple[str, str | None]] = field(default_factory=Counter)  # (gold label, label said or None)
+    items: set[str] = field(default_factory=set)
+    first: dict[str, Sample] = field(default_factory=dict)  # the first items' first draws
+
+    @property
+    def constant(self) -> str | None:
+        """The one answer to every item although another was right for some; None where there were several answers.
+
+        A label where the answers are labels, whatever the text around it, else the text. Of few items it tells nothing.
+        """
+        if len(self.items) < CONSTANT_ITEMS:
+            return None
+        said = {label for _, label in self.answers}
+        if len(said) == 1 and None not in said:
+            return said.pop() if len({gold for gold, _ in self.answers}) > 1 else None
+        return next(iter(self.texts)) if len(self.texts) == 1 and self.missed else None
 
 
 def grade(record: Record, samples: Sequence[Sample]) -> Graded:
+    """Reduce a trial's samples; of each benchmark, aggregates are those that its record names."""
     graded = Graded(record)
     if record.status != "done":
         return graded
-    drawn: dict[tuple[str, str], dict[str, list[float]]] = {}
-    draws: Counter[tuple[str, str]] = Counter()
+    own: dict[str, list[Sample]] = {}
     for sample in samples:
-        counted = graded.benchmarks.setdefault(sample.benchmark, Counted())
-        counted.samples += 1
+        own.setdefault(sample.benchmark, []).append(sample)
+    for benchmark, here in own.items():
+        graded.benchmarks[benchmark] = _counted(here)
+        for metric in dict.fromkeys(metric for sample in here for metric in sample.scores):
+            graded.scores[benchmark, metric] = item_means(metric, here)
+        told = record.benchmarks.get(benchmark)
+        for metric in told.metrics if told else ():
+            if metric in AGGREGATES and (found := tally(metric, here)):
+                graded.tallies[benchmark, metric] = found
+                graded.scores[benchmark, metric] = dict(zip(found.items, found.pseudo_values().tolist(), strict=True))
+    return graded
+
+
+def _counted(samples: Sequence[Sample]) -> Counted:
+    """One benchmark's samples, counted."""
+    counted = Counted(samples=len(samples))
+    draws = Counter(sample.id for sample in samples)
+    counted.draws, counted.items = max(draws.values()), set(draws)
+    for sample in samples:
         counted.unparsable += bool(sample.detail.get("unparsable"))
         counted.left_out += not sample.scores
+        counted.missed |= _fell_short(sample)
         if len(counted.texts) < 2:
             counted.texts.add(sample.text.strip())
-        counted.first.setdefault(sample.id, sample)
-        draws[sample.benchmark, sample.id] += 1
-        counted.draws = max(counted.draws, draws[sample.benchmark, sample.id])
-        for metric, value in sample.scores.items():
-            drawn.setdefault((sample.benchmark, metric), {}).setdefault(sample.id, []).append(value)
-    graded.scores = {
-        place: {item: math.fsum(values) / len(values) for item, values in items.items()}
-        for place, items in drawn.items()
-    }
-    return graded
+        if "gold" in sample.detail and "chosen" in sample.detail:
+            said = None if sample.detail.get("unparsable") else sample.detail["chosen"]
+            counted.answers[sample.detail["gold"], said] += 1
+        if len(counted.first) < SHOWN_ITEMS:
+            counted.first.setdefault(sample.id, sample)
+    return counted
+
+
+def _fell_short(sample: Sample) -> bool:
+    """Whether a completion is less than right by its first metric."""
+    metric, value = next(iter(sample.scores.items()), ("", 1.0))
+    return value > 0 if lower_is_better(metric) else value < 1
 
 
 class Table:
@@ -81,37 +124,48 @@ class Table:
         self.split: Split = split
         self.place = place
         self.planned, self.graded, self.sizes = methods, graded, sizes
+        self.aggregate, self.lower_is_better = metric in AGGREGATES, lower_is_better(metric)
         self.done = {
             name: [run for run in runs if run.key in graded and (benchmark, metric) in graded[run.key].scores]
             for name, runs in methods.items()
         }
         every = [self._scores(run) for runs in self.done.values() for run in runs]
         self.items = [item for item in every[0] if all(item in scores for scores in every)] if every else []
-        asked = (graded[run.key].benchmarks[benchmark].first for runs in self.done.values() for run in runs)
+        asked = (graded[run.key].benchmarks[benchmark].items for runs in self.done.values() for run in runs)
         self.dropped = len({item for items in asked for item in items}) - len(self.items)
         self.arrays = {
-            name: np.array([[self._scores(run)[item] for item in self.items] for run in runs], dtype=float)
+            name: np.array([self._row(run) for run in runs], dtype=float)
             for name, runs in self.done.items()
             if runs and self.items
         }
         self.trained = {name: any(run.seed is not None for run in runs) for name, runs in methods.items()}
         self.constant = {name: [self._is_constant(run) for run in runs] for name, runs in self.done.items()}
-        self.percent = all(st.is_bounded(array) for array in self.arrays.values()) and is_fraction(metric)
+        bounded = self.aggregate or all(st.is_bounded(array) for array in self.arrays.values())
+        self.percent = bounded and is_fraction(metric)
         varied = {
             name: array[[not constant for constant in self.constant[name]]]
             for name, array in self.arrays.items()
             if self.trained[name] and not all(self.constant[name])
         }
-        self.pool, uses, self.bartlett_p = st.pooling(list(varied.values()))
+        self.pool, uses, self.bartlett_p = st.pooling(list(varied.values()), self.percent)
         self.pooled = {name for name, used in zip(varied, uses, strict=True) if used and not any(self.constant[name])}
 
     def _scores(self, run: Run) -> dict[str, float]:
         return self.graded[run.key].scores[self.benchmark, self.metric]
 
-    def _is_constant(self, run: Run) -> bool:
+    def _row(self, run: Run) -> list[float]:
+        """A run's scores on the shared items; an aggregate's pseudo-values are those of these items alone."""
         scores = self._scores(run)
-        counted = self.graded[run.key].benchmarks[self.benchmark]
-        return len(scores) >= CONSTANT_ITEMS and len(counted.texts) == 1 and any(s < 1 for s in scores.values())
+        if self.aggregate and len(scores) > len(self.items):
+            return self.graded[run.key].tallies[self.benchmark, self.metric].of(self.items).pseudo_values().tolist()
+        return [scores[item] for item in self.items]
+
+    def _is_constant(self, run: Run) -> bool:
+        return self.graded[run.key].benchmarks[self.benchmark].constant is not None
+
+    def undefined(self, run: Run) -> bool:
+        """Whether the metric has no value for a run (precision, where no positive was predicted): shown as 0."""
+        return self.aggregate and self.graded[run.key].tallies[self.benchmark, self.metric].undefined
 
     def seed_pool(self, name: str) -> st.SeedPool | None:
         """The run variance to use for a method: the pool, or None for its own; a collapsed run keeps it out."""
@@ -138,7 +192,10 @@ class Table:
         total = known[0].total_params if counted_there else planned.get("total")
         trainable = known[0].trainable_params if counted_there else planned.get("trainable")
         per_seed = [float(mean) for mean in array.mean(axis=1)] if array is not None else []
-        low, high = st.mean_interval(array, self.seed_pool(name)) if array is not None else (math.nan, math.nan)
+        undefined = sum(self.undefined(run) for run in runs)
+        low = high = math.nan
+        if array is not None and undefined < len(runs):
+            low, high = st.mean_interval(array, self.seed_pool(name), fraction=self.percent)
         trained = self.trained[name]
         texts = [record.text_loss for record in records if record.text_loss]
         return Cell(
@@ -174,6 +231,8 @@ class Table:
             split=self.split,
             lanes=max((record.cost.lanes for record in records), default=1),
             percent=self.percent,
+            lower_is_better=self.lower_is_better,
+            undefined_seeds=undefined,
             solo_train_seconds=_alone(records, solo) if trained else None,
             solo=solo,
             text_loss=texts[0].before if texts else None,
@@ -201,7 +260,8 @@ class Table:
         if one_run or len(x) == len(y) == 1:
             found = st.paired_difference(x.mean(axis=0, keepdims=True), y.mean(axis=0, keepdims=True))
             source, test = "none", "paired t over items"
-            if len(x) == len(y) == 1 and st.is_binary(x) and st.is_binary(y) and x.shape[1] > 1:
+            binary = st.is_binary(x) and st.is_binary(y) and not self.aggregate
+            if len(x) == len(y) == 1 and binary and x.shape[1] > 1:
                 split, test = st.mcnemar(x, y), "exact McNemar"
         else:
             found = st.paired_difference(x, y, (self.seed_pool(a), self.seed_pool(b)))
@@ -228,6 +288,7 @@ class Table:
             "only_a": split.only_a if split else None,
             "only_b": split.only_b if split else None,
             "percent": self.percent,
+            "lower_is_better": self.lower_is_better,
         }
 
     def _source(self, a: str, b: str) -> Literal["pooled", "own", "mixed"]:
@@ -245,7 +306,7 @@ class Table:
             return "rests on pooling" if pooled else "too few seeds"
         if not pair["p_holm"] < ALPHA:
             return "not separable"
-        return "a better" if pair["difference"] > 0 else "b better"
+        return "a better" if (pair["difference"] > 0) != self.lower_is_better else "b better"
 
     def hang_on_pooling(self, pairs: Sequence[Comparison]) -> list[str]:
         """Pairs whose verdict would change if each method kept its own run variance instead of the pooled one."""
@@ -289,16 +350,6 @@ def _peak(records: Sequence[Record], solo: Solo | None) -> int | None:
         return solo.peak_bytes
     own = [r.cost.peak_bytes for r in records if r.cost.peak_bytes is not None and r.cost.lanes == 1]
     return max(own, default=None)
-
-
-def is_fraction(metric: str) -> bool:
-    """Whether a metric is by its name a fraction, shown in percent: BLEU counts to 100, losses are nats."""
-    return not any(word in metric.lower() for word in ("bleu", "loss", "nll", "perplexity", "ppl"))
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether smaller values are better ones: losses and perplexities."""
-    return any(word in metric.lower() for word in ("loss", "nll", "perplexity", "ppl"))
 
 
 def _finite(x: float) -> float | None:

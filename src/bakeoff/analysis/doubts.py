@@ -35,10 +35,12 @@ def of_trials(runs: Sequence[Run]) -> list[Doubt]:
 
 
 def of_plan(plan: Mapping[str, Any]) -> list[Doubt]:
-    """What the plan itself says against its results: models whose weights nothing ever trained."""
+    """What the plan itself says against its results: models whose weights nothing ever trained, data unlike others'."""
     names = plan.get("notes", {}).get("random_weights") or []
     told = "random, an architecture that nothing was trained on: what is scored is no skill of the model of that name."
-    return [Doubt(kind="random weights", text=f"The weights of {words.listed(names)} are {told}")] if names else []
+    doubts = [Doubt(kind="random weights", text=f"The weights of {words.listed(names)} are {told}")] if names else []
+    remarks = {name: task.get("remark") for name, task in plan.get("tasks", {}).items()}
+    return doubts + [Doubt(kind="data", text=f"{name}: {remark}") for name, remark in remarks.items() if remark]
 
 
 def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:
@@ -64,6 +66,17 @@ def of_overlap(overlaps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[
         for benchmark, found in benchmarks.items()
         if found["exact"] or found["ngram13"]
     ]
+
+
+def of_metric(table: Table, cells: Sequence[Cell]) -> Told:
+    """Doubts about one metric of a benchmark: runs in which it has no value."""
+    without = [
+        f"{c.method} ({c.undefined_seeds} of {words.count(len(c.per_seed), 'run')})" for c in cells if c.undefined_seeds
+    ]
+    if not without:
+        return []
+    why = "has no value, since there is nothing to take the share of, and counts as 0"
+    return [("undefined", f"{table.metric} {why}: {words.listed(without)}.")]
 
 
 def gathered(told: Sequence[tuple[str, Told]]) -> list[Doubt]:
@@ -114,7 +127,7 @@ def _validation(table: Table, cells: Sequence[Cell]) -> Told:
         return []
     several = sum(table.trained[name] for name in table.arrays)
     told = f"judged on {words.count(len(table.items), 'held-out training example')}, not on the test set"
-    return [("validation", told + (f"; the highest of {several} is optimistic." if several > 1 else "."))]
+    return [("validation", told + (f"; the best of {several} is optimistic." if several > 1 else "."))]
 
 
 def _incomplete(cells: Sequence[Cell]) -> Told:
@@ -128,7 +141,7 @@ def _constant(table: Table, cells: Sequence[Cell]) -> Told:
         if not cell.constant_seeds:
             continue
         run = next(r for r, same in zip(table.done[cell.method], table.constant[cell.method], strict=True) if same)
-        answer = _quoted(next(iter(table.graded[run.key].benchmarks[table.benchmark].texts)))
+        answer = _quoted(table.graded[run.key].benchmarks[table.benchmark].constant or "")
         who = f"{cell.method} ({cell.constant_seeds} of {words.count(len(cell.per_seed), 'run')})"
         if cell.trained:
             out = "; kept out of the pooled seed variance" if table.pool else ""
@@ -208,7 +221,8 @@ def _cut_short(table: Table) -> Told:
         for name, number in {**record.counts, **(benchmark.counts if benchmark else {})}.items():
             if number and any(part in name for part in SHORT):
                 found.setdefault(name.replace("_", " "), {})[label] = number
-    return [(name, f"{_where(counts, len(runs))}.") for name, counts in found.items()]
+    kept = {name: "; the head and the tail were kept" for name in found if name.endswith("prompts cut")}
+    return [(name, f"{_where(counts, len(runs))}{kept.get(name, '')}.") for name, counts in found.items()]
 
 
 def _where(counts: Mapping[str, int], runs: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bakeoff.analysis import words
-from bakeoff.analysis.benchmark import lower_is_better
+from bakeoff.analysis.metrics import lower_is_better
 from bakeoff.analysis.result import Cell, Comparison
 
 STRONGEST, FAINTEST = 1.0, 0.05

@@ -60,6 +60,8 @@ class Cell(Frozen):
     `diverged_runs` those that diverged and have no score. `split` is what it was judged on: the test set, or training
     examples held out. `text_loss` is the base's loss of the study's held-out text (nats per token), `text_loss_changes`
     what training added to it, by run in the order of `seeds`. `floor` is what unrelated answers score by this metric.
+    `percent` says that the metric is a fraction, `lower_is_better` which way it counts. In `undefined_seeds` runs it
+    has no value (precision where no positive was predicted) and counts as 0; no interval where that is all of them.
     """
 
     model: str
@@ -95,6 +97,8 @@ class Cell(Frozen):
     percent: bool = True
     diverged_runs: int = 0
     split: Split = "test"
+    lower_is_better: bool = False
+    undefined_seeds: int = 0
     solo_train_seconds: float | None = None
     solo: Solo | None = None
     text_loss: float | None = None
@@ -135,6 +139,7 @@ class Comparison(Frozen):
     only_a: int | None = None
     only_b: int | None = None
     percent: bool = True
+    lower_is_better: bool = False
 
 
 class Verdict(Frozen):
@@ -214,6 +219,27 @@ class Beside(Frozen):
     percent: bool = True
 
 
+class Confusion(Frozen):
+    """What one method answered on a benchmark whose answers are labels, its runs and draws taken together.
+
+    `counts[i][j]` completions of items whose gold label is `labels[i]` said `labels[j]`; the last column counts those
+    that said no label. `labels` are those that are gold or were said, sorted. `items[i]` is how many of the benchmark's
+    items have that gold label. `constant` names the labels that some run said to everything, `constant_runs` counts
+    such runs.
+    """
+
+    model: str
+    task: str
+    benchmark: str
+    method: str
+    labels: tuple[str, ...]
+    items: tuple[int, ...]
+    counts: tuple[tuple[int, ...], ...]
+    runs: int
+    constant: tuple[str, ...] = ()
+    constant_runs: int = 0
+
+
 class Doubt(Frozen):
     """A reason to hold back: `kind` for programs, `text` for people."""
 
@@ -255,6 +281,7 @@ class Results(Frozen):
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...]
     verdicts: tuple[Verdict, ...]
+    confusions: tuple[Confusion, ...]
     doubts: tuple[Doubt, ...]
     trials: tuple[Run, ...]
     curves: tuple[Curve, ...]
@@ -266,5 +293,6 @@ class Results(Frozen):
     def published(self) -> dict[str, Any]:
         """The content of `results.json`: schema 1, full precision, curves and samples left to their own files."""
         data = self.model_dump(mode="json", exclude={"curves", "samples"})
-        order = ("study", "cells", "comparisons", "verdicts", "standings", "doubts", "trials", "provenance", "beside")
+        order = ("study", "cells", "comparisons", "verdicts", "standings", "confusions", "doubts", "trials")
+        order = (*order, "provenance", "beside")
         return {"schema": 1, **{name: data[name] for name in order}}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis.benchmark import Table, lower_is_better
+from bakeoff.analysis.benchmark import Table
 from bakeoff.analysis.grid import typical_width
+from bakeoff.analysis.metrics import lower_is_better
 from bakeoff.analysis.result import ALPHA, Cell, Standing
 from bakeoff.analysis.verdicts import UNDECIDED
 

@@ -135,23 +135,28 @@ def pooled_seed_variance(methods: Iterable[ArrayLike]) -> SeedPool | None:
     return SeedPool(sum(float(m.var(ddof=1)) * (m.size - 1) for m in means) / df, df, len(means))
 
 
-def pooling(methods: Sequence[ArrayLike]) -> Pooling:
-    """Which of the methods, arrays [seeds, items], share a run variance: the rule of the module's first lines."""
+def pooling(methods: Sequence[ArrayLike], fraction: bool | None = None) -> Pooling:
+    """Which of the methods, arrays [seeds, items], share a run variance: the rule of the module's first lines.
+
+    `fraction` as in `mean_interval`.
+    """
     tables = [_table(method) for method in methods]
-    usual = [table for table in tables if len(table) > 1 and not at_limit(table)]
+    limited = [at_limit(table, fraction) for table in tables]
+    usual = [table for table, out in zip(tables, limited, strict=True) if len(table) > 1 and not out]
     p = bartlett(usual)
     pool = None if p < UNEQUAL else pooled_seed_variance(usual)
-    return Pooling(pool, tuple(pool is not None and not at_limit(table) for table in tables), p)
+    return Pooling(pool, tuple(pool is not None and not out for out in limited), p)
 
 
-def at_limit(scores: ArrayLike) -> bool:
+def at_limit(scores: ArrayLike, fraction: bool | None = None) -> bool:
     """Whether every run mean of [seeds, items] is at the ceiling (.98 or above), or every one at the floor (to .02).
 
-    Of scores between 0 and 1; others have neither.
+    Of fractions, `fraction` as in `mean_interval`; others have neither.
     """
     x = _table(scores)
     means = x.mean(axis=1)
-    return is_bounded(x) and bool(np.all(means >= 1 - LIMIT) or np.all(means <= LIMIT))
+    bounded = is_bounded(x) if fraction is None else fraction
+    return bounded and bool(np.all(means >= 1 - LIMIT) or np.all(means <= LIMIT))
 
 
 def bartlett(methods: Sequence[ArrayLike]) -> float:
@@ -183,10 +188,13 @@ def two_way_mean(scores: ArrayLike, pool: SeedPool | None = None) -> Mean:
     return Mean(float(x.mean()), variance, df)
 
 
-def mean_interval(scores: ArrayLike, pool: SeedPool | None = None, level: float = 0.95) -> Interval:
+def mean_interval(
+    scores: ArrayLike, pool: SeedPool | None = None, level: float = 0.95, fraction: bool | None = None
+) -> Interval:
     """The interval of the mean of [seeds, items] over both items and runs.
 
-    For scores between 0 and 1 it is Wilson's interval with the effective sample size `mean (1 - mean) / V`, V from
+    For a `fraction`, whose mean lies between 0 and 1 (by default where every score does; pseudo-values of F1 do not,
+    and losses may by chance), it is Wilson's interval with the effective sample size `mean (1 - mean) / V`, V from
     `two_way_mean`, and Student's quantile at its df (Dean and Pagano 2015 on clustered proportions): it stays within 0
     and 1. At the ceiling or the floor the size is at most n, as where every item was right, and the quantile normal:
     one miss changes little. One run of 0/1 scores: Wilson's own. Other scores: `mean +- t_df sqrt(V)`.
@@ -194,13 +202,13 @@ def mean_interval(scores: ArrayLike, pool: SeedPool | None = None, level: float 
     x = _table(scores)
     k, n = x.shape
     mean, variance, df = two_way_mean(x, pool)
-    if is_bounded(x):
+    if is_bounded(x) if fraction is None else fraction:
         if k == 1 and is_binary(x):
             return wilson(float(x.sum()), n, level)
         if math.isnan(variance):
             return Interval(math.nan, math.nan)
         size = mean * (1 - mean) / variance if variance > 0 else math.inf
-        if at_limit(x) or size in (0, math.inf):
+        if at_limit(x, True) or size in (0, math.inf):
             size, df = min(n, size) or n, math.inf
         return wilson(mean * size, size, level, df)
     half = _quantile(level, df) * math.sqrt(variance) if variance >= 0 else math.nan

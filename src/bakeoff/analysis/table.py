@@ -1,11 +1,12 @@
 """Results: what a study's store says, as one table of cells, comparisons, verdicts and doubts.
 
 Everything is recomputed from the graded samples; a record contributes status, sizes and costs. Order is the study's,
-the headline metric first. Scores are as graded, higher is better: fractions 0 to 1 unless the metric is another scale.
+the headline metric first. Scores are as graded: fractions 0 to 1, higher better, unless `metrics` says otherwise.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,18 +15,29 @@ import numpy as np
 
 from bakeoff.analysis import doubts as doubt
 from bakeoff.analysis import words
-from bakeoff.analysis.benchmark import Graded, Table, grade
+from bakeoff.analysis.benchmark import SHOWN_ITEMS, Counted, Graded, Table, grade
 from bakeoff.analysis.beside import beside
 from bakeoff.analysis.grid import grids
-from bakeoff.analysis.result import Cell, Comparison, Curve, Doubt, Results, Run, Shown, Split, Standing, Verdict
+from bakeoff.analysis.result import (
+    Cell,
+    Comparison,
+    Confusion,
+    Curve,
+    Doubt,
+    Results,
+    Run,
+    Shown,
+    Split,
+    Standing,
+    Verdict,
+)
 from bakeoff.analysis.standing import standing
 from bakeoff.analysis.verdicts import verdict
 from bakeoff.store.record import Record, Sample
 from bakeoff.store.store import Store
 
-__all__ = ["Cell", "Comparison", "Curve", "Doubt", "Results", "Run", "Shown", "Verdict", "results"]
+__all__ = ["Cell", "Comparison", "Confusion", "Curve", "Doubt", "Results", "Run", "Shown", "Verdict", "results"]
 
-SHOWN_ITEMS = 3  # items per benchmark whose completions a report shows
 SHOWN_CHARACTERS = 600  # of each
 CURVE_POINTS = 80
 
@@ -44,6 +56,7 @@ def results(store: Store) -> Results:
     verdicts: list[Verdict] = []
     standings: list[Standing | None] = []
     told: list[tuple[str, doubt.Told]] = []
+    confusions: list[Confusion] = []
     shown: list[Shown] = []
     curves: list[Curve] = []
     for model, task in dict.fromkeys((run.model, run.task) for run in runs):
@@ -54,6 +67,7 @@ def results(store: Store) -> Results:
         for benchmark, metrics in _asked(plan, task, here, graded).items():
             split = _split(plan, task, here, graded)
             place = words.place(model if many else "", task, benchmark, split)
+            here_told: doubt.Told = []
             for metric in metrics:
                 table = Table(model, task, benchmark, metric, split, place, methods, graded, sizes)
                 floor = _floor(plan, task, benchmark, metric)
@@ -65,9 +79,12 @@ def results(store: Store) -> Results:
                     pairs = table.comparisons()
                     comparisons += pairs
                     verdicts.append(verdict(table, rows, pairs))
-                    told.append((place, doubt.of_benchmark(table, rows, pairs)))
+                    here_told += doubt.of_benchmark(table, rows, pairs)
                 elif grids(rows):
                     standings.append(standing(table, rows))
+                here_told += doubt.of_metric(table, rows)
+            told.append((place, here_told))
+            confusions += _confusions(model, task, benchmark, methods, graded)
             shown += _shown(model, task, benchmark, methods, graded)
         curves += [c for name, group in methods.items() if (c := _curve(store, model, task, name, group))]
     return Results(
@@ -75,6 +92,7 @@ def results(store: Store) -> Results:
         cells=tuple(cells),
         comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
+        confusions=tuple(confusions),
         doubts=tuple(
             doubt.of_plan(plan)
             + doubt.of_trials(runs)
@@ -150,6 +168,40 @@ def _binned(values: Sequence[float], edges: Sequence[int]) -> list[float]:
     return [float(np.mean(values[i:j])) for i, j in pairwise(edges)]
 
 
+def _confusions(
+    model: str, task: str, benchmark: str, methods: Mapping[str, Sequence[Run]], graded: Mapping[str, Graded]
+) -> list[Confusion]:
+    """Every method's answers on a benchmark of labels; nothing on another one."""
+    found = {name: _counted(runs, benchmark, graded) for name, runs in methods.items()}
+    pairs = {pair for runs in found.values() for run in runs for pair in run.answers}
+    labels = tuple(sorted({label for pair in pairs for label in pair if label is not None}))
+    place = {"model": model, "task": task, "benchmark": benchmark, "labels": labels}
+    return [
+        Confusion(**place, method=name, **_answers(runs, labels)) for name, runs in found.items() if labels and runs
+    ]
+
+
+def _counted(runs: Sequence[Run], benchmark: str, graded: Mapping[str, Graded]) -> list[Counted]:
+    """What was counted in those runs that answered a benchmark."""
+    known = [graded[run.key].benchmarks for run in runs if run.key in graded]
+    return [benchmarks[benchmark] for benchmarks in known if benchmark in benchmarks]
+
+
+def _answers(runs: Sequence[Counted], labels: Sequence[str]) -> dict[str, Any]:
+    """The counts of a method's runs on a benchmark of these labels."""
+    answers = sum((run.answers for run in runs), Counter[tuple[str, str | None]]())
+    constant = [run.constant for run in runs if run.constant is not None]
+    draws = sum(run.draws for run in runs)
+    counts = tuple(tuple(answers[gold, said] for said in (*labels, None)) for gold in labels)
+    return {
+        "counts": counts,
+        "items": tuple(sum(row) // draws for row in counts),
+        "runs": len(runs),
+        "constant": tuple(dict.fromkeys(constant)),
+        "constant_runs": len(constant),
+    }
+
+
 def _shown(
     model: str, task: str, benchmark: str, methods: Mapping[str, Sequence[Run]], graded: Mapping[str, Graded]
 ) -> list[Shown]:
@@ -199,6 +251,7 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
         "versions": {name: sorted(found) for name, found in sorted(versions.items())},
         "weights": sorted({record.trial.weights for record in records}),
         "datasets": sorted({record.trial.dataset for record in records}),
+        "signatures": _signatures(graded),
         "dtypes": sorted({record.trial.dtype for record in records}),
         "first_started": min((one.started for one in how), default=None),
         "last_started": max((one.started for one in how), default=None),
@@ -217,6 +270,12 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
 def _overlaps(plan: Mapping[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
     """What the plan counted of test items in the training set, by task and benchmark."""
     return {task: told["overlap"] for task, told in plan.get("tasks", {}).items() if told.get("overlap")}
+
+
+def _signatures(graded: Mapping[str, Graded]) -> list[str]:
+    """How BLEU was computed, in sacrebleu's words, of every sample that is shown."""
+    shown = [sample for one in graded.values() for c in one.benchmarks.values() for sample in c.first.values()]
+    return sorted({str(sample.detail["bleu_signature"]) for sample in shown if "bleu_signature" in sample.detail})
 
 
 def _methods(records: Sequence[Record]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ UNDECIDED = ("too few seeds", "rests on pooling")  # an untrained model against 
 def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Verdict:
     """The winner set of a benchmark's headline metric and the sentences that say it."""
     ranked, left_out = _rank(cells, pairs)
-    means = {cell.method: cell.mean for cell in ranked if cell.mean is not None}
+    means = {cell.method: _goodness(cell) for cell in ranked}
     decided = {(p.a, p.b): None if p.verdict in UNDECIDED else p.p_holm for p in pairs}
     members = st.winner_set(means, decided, ALPHA) if len(means) > 1 else []
     winner = next((cell for cell in ranked if members == [cell.method]), None)
@@ -132,9 +132,9 @@ def _one_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison]) -> li
     gap = words.points(abs(pair.difference or 0), table.percent)
     if len(ranked) == 2:
         headline = f"{best.method} beats {second.method} by {gap} on {table.place} ({_value(table, best)})."
-        return [headline, f"Its lead: {_evidence(pair, best)}; {_basis(table, ranked)}.", *_two_seeds(ranked)]
+        return [headline, f"Its lead: {_lead(pair, best)}; {_basis(table, ranked)}.", *_two_seeds(ranked)]
     headline = f"{best.method} beats every other ranked method on {table.place} ({_value(table, best)})."
-    lead = f"It leads the next best, {second.method}, by {gap}, {_evidence(pair, best)}; {_basis(table, ranked)}."
+    lead = f"It leads the next best, {second.method}, by {gap}, {_lead(pair, best)}; {_basis(table, ranked)}."
     return [headline, lead, *_two_seeds(ranked)]
 
 
@@ -145,11 +145,14 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
     gap = words.points(abs(near.difference or 0), table.percent)
     others = f"{words.listed([cell.method for cell in rest])} {'is' if len(rest) == 1 else 'are'} not separable from"
     if len(tied) == 1:
-        top = f"{best.method} scored highest ({_value(table, best)}), but {others} it"
+        top = f"{best.method} scored {_most(table)} ({_value(table, best)}), but {others} it"
     else:
         top = f"{words.listed(tied)} tie at {_value(table, best)}" + (f"; {others} {best.method}" if rest else "")
-    lead = f"{rest[0].method} is {gap} below {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"
-    said = [f"No single winner on {table.place}: {top}.", f"{lead}, {_evidence(near, best)}; {_basis(table, ranked)}."]
+    worse = "above" if table.lower_is_better else "below"
+    lead = (
+        f"{rest[0].method} is {gap} {worse} {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"
+    )
+    said = [f"No single winner on {table.place}: {top}.", f"{lead}, {_lead(near, best)}; {_basis(table, ranked)}."]
     if near.mde is not None:
         said.append(
             f"Such a comparison detects {words.points(near.mde, table.percent)} with "
@@ -183,7 +186,11 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
         why = "No verdict: too few runs and items to compare methods"
     who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
     tied = _tied(have)
-    top = f"{best.method} scored highest" if len(tied) == 1 else f"{words.listed(tied)} tie for the highest score"
+    top = (
+        f"{best.method} scored {_most(table)}"
+        if len(tied) == 1
+        else f"{words.listed(tied)} tie for the {_most(table)} score"
+    )
     headline = f"{why}; {who} {top} on {table.place} ({_value(table, best)})."
     subject = "It" if len(tied) == 1 else best.method
     if pair.only_a is not None and pair.only_b is not None:
@@ -195,8 +202,9 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
         )
     else:
         gap = words.points(abs(pair.difference or 0), table.percent)
-        told = f"{subject} is {gap} above" if len(tied) == 1 else f"{subject} differs by {gap} from"
-        told += f" {second.method}, {_evidence(pair, best)}"
+        better = "below" if table.lower_is_better else "above"
+        told = f"{subject} is {gap} {better}" if len(tied) == 1 else f"{subject} differs by {gap} from"
+        told += f" {second.method}, {_lead(pair, best)}"
         told += " over items alone" if pair.seed_variance == "none" else ""
     return [headline, f"{told}; n = {words.count(len(table.items), 'item')}."]
 
@@ -221,10 +229,10 @@ def _basis(table: Table, ranked: Ranked) -> str:
     return f"n = {words.count(len(table.items), 'item')}, {ks}{spread}"
 
 
-def _evidence(pair: Comparison, first: Cell) -> str:
-    """The interval of (first - other), whichever way the pair is stored, and its adjusted p."""
+def _lead(pair: Comparison, first: Cell) -> str:
+    """The interval of the first's lead over the other, whichever way the pair is stored, and its adjusted p."""
     low, high = pair.ci_low, pair.ci_high
-    if pair.a != first.method and low is not None and high is not None:
+    if (pair.a != first.method) != pair.lower_is_better and low is not None and high is not None:
         low, high = -high, -low
     return (
         f"95{words.THIN}% CI {words.interval(low, high, pair.percent)}, "
@@ -233,7 +241,16 @@ def _evidence(pair: Comparison, first: Cell) -> str:
 
 
 def _best_first(cells: Sequence[Cell]) -> list[Cell]:
-    return sorted((cell for cell in cells if cell.mean is not None), key=lambda cell: -(cell.mean or 0))
+    return sorted((cell for cell in cells if cell.mean is not None), key=_goodness, reverse=True)
+
+
+def _goodness(cell: Cell) -> float:
+    """The mean, more of it better."""
+    return (-1 if cell.lower_is_better else 1) * (cell.mean or 0)
+
+
+def _most(table: Table) -> str:
+    return "lowest" if table.lower_is_better else "highest"
 
 
 def _tied(ranked: Ranked) -> list[str]:

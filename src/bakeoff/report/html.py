@@ -132,7 +132,8 @@ class _Map:
 
 def _references(section: Section) -> list[str]:
     """What differences are drawn against: the best method, and the untrained models."""
-    have = sorted((cell for cell in section.cells if cell.mean is not None), key=lambda cell: -(cell.mean or 0))
+    sign = 1 if section.cells[0].lower_is_better else -1
+    have = sorted((cell for cell in section.cells if cell.mean is not None), key=lambda cell: sign * (cell.mean or 0))
     if len(have) < 2:
         return []
     if len(have) == 2:

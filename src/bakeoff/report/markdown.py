@@ -29,8 +29,10 @@ def render(results: Results) -> str:
     lines += ["", f"{tables.intervals_explained(results)} {tables.times_explained(results)}", ""]
     for section in found:
         lines += [f"## {escape(section.title)}", "", *_scores(section), ""]
-        for metric, cells in section.others.items():
-            lines += [f"Also {escape(metric + tables.floor(cells))}:", "", *_others(cells), ""]
+        if section.metrics:
+            lines += [escape(tables.metrics_explained(section)), "", *_metrics(section), ""]
+        if section.confusions:
+            lines += [*_answers(section), ""]
         for swept in tables.swept(section):
             lines += [*_swept(section, swept), ""]
         if section.comparisons:
@@ -51,10 +53,9 @@ def escape(text: str) -> str:
 
 
 def _scores(section: Section) -> list[str]:
-    unit = ", %" if section.percent else ""
     head = [
         "method",
-        f"{section.verdict.metric}{unit}",
+        tables.metric(section.cells[0]),
         "95 % interval",
         "per seed",
         "seed SD",
@@ -75,8 +76,8 @@ def _score_row(section: Section, cell: Cell) -> list[str]:
     dagger = " \N{DAGGER}" if cell.scope == "this checkpoint only" and cell.mean is not None else ""
     return [
         f"**{name}** (best)" if mark == "best" else f"**{name}**" if mark == "top" else name,
-        words.number(cell.mean, cell.percent),
-        words.interval(cell.ci_low, cell.ci_high, cell.percent) + dagger if cell.mean is not None else "",
+        tables.value(cell) or "n/a",
+        tables.interval(cell) + dagger,
         " ".join(words.number(score, cell.percent) for score in cell.per_seed) if cell.trained else "",
         words.number(cell.seed_sd, cell.percent) if cell.seed_sd is not None else "",
         tables.runs(cell),
@@ -89,16 +90,33 @@ def _score_row(section: Section, cell: Cell) -> list[str]:
     ]
 
 
-def _others(cells: Sequence[Cell]) -> list[str]:
+def _metrics(section: Section) -> list[str]:
+    """Methods by metrics, each mean with its interval."""
+    heads = ["method", *(escape(tables.metric(cells[0]) + tables.floor(cells)) for cells in section.metrics)]
+    rows = [
+        [escape(own[0].method), *(escape(f"{tables.value(cell)} {tables.interval(cell)}") for cell in own)]
+        for own in zip(*section.metrics, strict=True)
+        if own[0].mean is not None
+    ]
+    return grid(heads, rows, "l" + "r" * len(section.metrics))
+
+
+def _answers(section: Section) -> list[str]:
+    """What every method answered, by gold label."""
+    labels, none = section.confusions[0].labels, tables.no_label(section)
+    said = [f"said {label}" for label in labels] + (["no label"] if none else [])
     rows = [
         [
-            escape(cell.method),
-            words.score(cell.mean, cell.percent),
-            words.interval(cell.ci_low, cell.ci_high, cell.percent),
+            escape(row.method) if row.first else "",
+            escape(row.gold),
+            *(f"{n:,} ({words.score(share)})" for n, share in (row.said if none else row.said[:-1])),
+            escape(row.note),
         ]
-        for cell in cells
+        for row in tables.answered(section)
     ]
-    return grid(["method", "mean", "95 % interval"], rows, "lrr")
+    told = "" if none else " Every answer was a label."
+    lead = f"Answers. {tables.balance(section)} Counts over all runs, and their share of the gold label's items.{told}"
+    return [escape(lead), "", *grid(["method", "gold", *map(escape, said), ""], rows, "ll" + "r" * len(said) + "l")]
 
 
 def _swept(section: Section, swept: Grid) -> list[str]:

@@ -12,21 +12,23 @@ from statistics import fmean
 
 from bakeoff.analysis import words
 from bakeoff.analysis.grid import Grid, grids, typical_width
-from bakeoff.analysis.result import Beside, Cell, Comparison, Results, Shown, Standing, Verdict
+from bakeoff.analysis.result import Beside, Cell, Comparison, Confusion, Results, Shown, Standing, Verdict
 from bakeoff.store.record import Solo
 
 FROM_RUNS = "\N{DOUBLE DAGGER}"  # marks a cost that is no measurement of the method alone
+UNDEFINED = "\N{SECTION SIGN}"  # marks a metric that has no value in some run and counts as 0 there
 
 
 @dataclass(frozen=True)
 class Section:
-    """One benchmark of one model: its headline cells, those of its other metrics, comparisons, verdict, samples."""
+    """One benchmark of one model: its headline cells, those of its other metrics, answers, comparisons, samples."""
 
     title: str
     anchor: str
     verdict: Verdict
     cells: tuple[Cell, ...]
     others: dict[str, tuple[Cell, ...]]
+    confusions: tuple[Confusion, ...]
     comparisons: tuple[Comparison, ...]
     samples: tuple[Shown, ...]
     standings: tuple[Standing, ...] = ()
@@ -35,6 +37,11 @@ class Section:
     def percent(self) -> bool:
         """Whether its headline scores are fractions, shown as percentages."""
         return all(cell.percent for cell in self.cells)
+
+    @property
+    def metrics(self) -> list[tuple[Cell, ...]]:
+        """The cells of every metric, the headline first; nothing where that is the only one."""
+        return [self.cells, *self.others.values()] if self.others else []
 
     @property
     def draws(self) -> int:
@@ -57,6 +64,7 @@ def sections(results: Results) -> list[Section]:
                 verdict=verdict,
                 cells=tuple(c for c in cells if c.metric == verdict.metric),
                 others={metric: tuple(c for c in cells if c.metric == metric) for metric in metrics},
+                confusions=tuple(c for c in results.confusions if (c.model, c.task, c.benchmark) == place),
                 comparisons=tuple(c for c in results.comparisons if (c.model, c.task, c.benchmark) == place),
                 samples=tuple(s for s in results.samples if (s.model, s.task, s.benchmark) == place),
                 standings=tuple(s for s in results.standings if (s.model, s.task, s.benchmark) == place),
@@ -115,6 +123,86 @@ def mark(section: Section, cell: Cell) -> str:
 def breakable(method: str) -> list[str]:
     """A method's name in the pieces that a line may end between: `lora+prompt`, `[r=8,`, `lora_alpha=16]`."""
     return re.sub(r"(?=\[)|(?<=,)", "\n", method).split("\n")
+
+
+def metric(cell: Cell) -> str:
+    """A metric as the head of a column: its name, its unit, and which way it counts where that is downwards."""
+    return cell.metric + (", %" if cell.percent else "") + (" (lower is better)" if cell.lower_is_better else "")
+
+
+def value(cell: Cell) -> str:
+    """A cell's mean without its unit; marked where some run has no value, nothing where there is no result."""
+    if cell.mean is None:
+        return ""
+    return words.number(cell.mean, cell.percent) + (f"{words.THIN}{UNDEFINED}" if cell.undefined_seeds else "")
+
+
+def interval(cell: Cell) -> str:
+    """A cell's interval; nothing where there is no result."""
+    return "" if cell.mean is None else words.interval(cell.ci_low, cell.ci_high, cell.percent)
+
+
+def metrics_explained(section: Section) -> str:
+    """What the marks and the less usual metrics in a table of several are."""
+    told = ["Mean, with its 95\N{NO-BREAK SPACE}% interval; methods are compared by the first metric alone."]
+    names = [cells[0].metric for cells in section.metrics]
+    if any(name.endswith("_binary") for name in names):
+        told.append("*_binary are of the positive label.")
+    if any(name.endswith("_macro") for name in names):
+        told.append("*_macro are unweighted means over the gold labels.")
+    if "loss" in names and section.confusions:
+        told.append("loss: nats, the gold label's negative log-likelihood among the labels.")
+    if any(cell.undefined_seeds for cells in section.metrics for cell in cells):
+        told.append(f"{UNDEFINED} In some run there was nothing to take a share of; it counts as 0 there.")
+    return " ".join(told)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a method answered to the items of one gold label: counts over its runs, and their share of these items.
+
+    `said` is in the order of the labels, then those that said none. `note` stands in a method's first row.
+    """
+
+    method: str
+    gold: str
+    said: tuple[tuple[int, float], ...]
+    first: bool
+    note: str
+
+
+def answered(section: Section) -> list[Answered]:
+    """Every method's answers, a row for each gold label."""
+    rows: list[Answered] = []
+    for found in section.confusions:
+        gold = [(label, counts) for label, counts in zip(found.labels, found.counts, strict=True) if sum(counts)]
+        for i, (label, counts) in enumerate(gold):
+            said = tuple((count, count / sum(counts)) for count in counts)
+            rows.append(Answered(found.method, label, said, i == 0, _constant(found) if i == 0 else ""))
+    return rows
+
+
+def _constant(found: Confusion) -> str:
+    if not found.constant:
+        return ""
+    labels = [f'"{label}"' for label in found.constant]
+    told = f"said {words.listed(labels)} to everything"
+    return told if found.constant_runs == found.runs else f"{told} in {found.constant_runs} of {found.runs} runs"
+
+
+def balance(section: Section) -> str:
+    """How many items have which gold label, and what saying the most frequent one to everything would score."""
+    found = section.confusions[0]
+    pairs = [(label, n) for label, n in zip(found.labels, found.items, strict=True) if n]
+    label, most = max(pairs, key=lambda pair: pair[1])
+    counts = words.listed([f"{n:,} {name}" for name, n in pairs])
+    share = words.score(most / sum(found.items))
+    return f"Gold: {counts}; to say {label} to everything would be right in {share}."
+
+
+def no_label(section: Section) -> bool:
+    """Whether any answer said no label."""
+    return any(counts[-1] for found in section.confusions for counts in found.counts)
 
 
 def runs(cell: Cell) -> str:
@@ -279,6 +367,7 @@ def how_it_ran(results: Results) -> list[tuple[str, str]]:
         ("platform", joined("platforms")),
         ("sandbox of model-written code", joined("sandboxes")),
         ("versions", versions),
+        ("BLEU (sacrebleu)", joined("signatures")),
         ("model weights (sha256)", joined("weights")),
         ("dataset (sha256)", joined("datasets")),
         ("trials started", " to ".join(dict.fromkeys(str(one) for one in started if one))),

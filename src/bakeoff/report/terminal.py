@@ -32,6 +32,8 @@ def table(results: Results) -> Group:
         parts.append(Padding(Text(banner, style="bold red"), (0, 0, 1, 0)))
     for section in tables.sections(results):
         parts.append(_Scores(section))
+        if section.others:
+            parts.append(_Others(section))
         parts.append(Padding(Text(tables.inert(section.verdict.sentence)), (0, 0, 1, 0)))
     if results.beside:
         parts.append(Padding(Text(tables.inert(tables.beside_summary(results))), (0, 0, 1, 0)))
@@ -57,10 +59,30 @@ class _Scores:
         yield next(fitting, drawn[-1])
 
 
+@dataclass(frozen=True)
+class _Others:
+    """The means by a benchmark's other metrics where there is room for them, else their names."""
+
+    section: Section
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        grid.add_column("method", overflow="fold", min_width=12)
+        others = list(self.section.others.values())
+        for cells in others:
+            head = tables.metric(cells[0]).replace(" (lower is better)", "")
+            grid.add_column(Text(head), justify="right", no_wrap=True)
+        for own in zip(*others, strict=True):
+            grid.add_row(Text(own[0].method), *(Text(tables.value(cell)) for cell in own))
+        if console.measure(grid, options=options.update(width=1000)).maximum <= options.max_width:
+            yield Padding(grid, (1, 0, 0, 0))
+        else:
+            yield Text(f"Also measured: {words.listed(list(self.section.others))} (on the page).", style="dim")
+
+
 def _grid(section: Section, without: Collection[str], lines: int) -> Table:
     """The table without some columns, and without those that are empty; a name takes at most `lines`."""
-    unit = " %" if section.percent else ""
-    title = f"{section.title}: {section.verdict.metric}{unit}, n = {section.verdict.n_items:,}"
+    title = f"{section.title}: {tables.metric(section.cells[0])}, n = {section.verdict.n_items:,}"
     grid = Table(
         title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
@@ -83,11 +105,11 @@ def _row(section: Section, cell: Cell, lines: int) -> dict[str, Text]:
     if cell.status != "done":
         note = cell.status if not note else f"{note}, {cell.status}"
     one = "\N{DAGGER}" if cell.scope == "this checkpoint only" and cell.mean is not None else ""
-    interval = words.interval(cell.ci_low, cell.ci_high, cell.percent) + one if cell.mean is not None else ""
+    interval = tables.interval(cell) + one
     return {
         "method": Text(_broken(cell.method, lines), style=style),
         " ": Text(note, style=style if cell.status == "done" else "yellow"),
-        "mean": Text(words.number(cell.mean, cell.percent), style=style),
+        "mean": Text(tables.value(cell) or "n/a", style=style),
         "95 % interval": Text(interval),
         "seed SD": Text(words.number(cell.seed_sd, cell.percent) if cell.seed_sd is not None else ""),
         "k": Text(tables.runs(cell) if cell.trained else "-"),

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
-from statistics import fmean
 from typing import Any
 
 import torch
 
 import bakeoff
+from bakeoff.analysis.aggregates import measured
 from bakeoff.data.messages import Encoded, encode_text, encode_training
 from bakeoff.engine import evaluate, meter, prove, reference
 from bakeoff.engine import train as training
@@ -89,9 +89,10 @@ class Workplace:
         task, found = self.plan.tasks[trial.task], self.plan.examples[trial.task]
 
         def encode() -> list[Questions]:
-            how = trial.task_spec.decoding
+            spec = trial.task_spec
             return [
-                questions(task, name, rows, how, backbone.tokenizer, context) for name, rows in found.benchmarks.items()
+                questions(task, name, rows, spec.decoding, backbone.tokenizer, context, spec.answering)
+                for name, rows in found.benchmarks.items()
             ]
 
         return self._once((backbone.name, f"{trial.task}?", context), encode)
@@ -271,12 +272,11 @@ def _outcome(
 
 
 def _benchmark(ask: Questions, samples: Sequence[Sample]) -> Benchmark:
-    """Means over items by metric, and counts. An item's score is the mean over those of its draws that have scores."""
-    items: dict[str, list[dict[str, float]]] = {}
-    for sample in samples:
-        if sample.scores:
-            items.setdefault(sample.id, []).append(sample.scores)
-    metrics = {name: fmean(fmean(d[name] for d in draws) for draws in items.values()) for name in ask.task.metrics}
+    """Every metric that the samples hold (means over items, and aggregates), and counts.
+
+    An item's score is the mean over those of its draws that have scores.
+    """
+    metrics = measured(ask.task.metrics, samples)
     counts = {
         "prompts_cut": ask.cut,
         "unparsable": sum(bool(sample.detail.get("unparsable")) for sample in samples),

@@ -24,7 +24,7 @@ from bakeoff.methods.method import Method, build
 from bakeoff.models.backbone import Backbone, weights_hash
 from bakeoff.study import registry
 from bakeoff.study.expand import expand
-from bakeoff.study.spec import MethodSpec, Study, Trial, canonical
+from bakeoff.study.spec import MethodSpec, Study, TaskSpec, Trial, canonical
 from bakeoff.tasks.task import Splits, Task, splits
 from bakeoff.tasks.task import build as build_task
 
@@ -62,6 +62,8 @@ class Plan:
                 "floors": self._floors(name),
                 "trained_on": {"of": list(self.examples[name].trained_on), "examples": len(self.examples[name].train)},
                 "overlap": {benchmark: found.model_dump() for benchmark, found in self.overlaps[name].items()},
+                **({"answering": self.study.tasks[name].answering} if task.kind == "choose" else {}),
+                "remark": task.remark(self.study.data),
             }
             for name, task in self.tasks.items()
         }
@@ -120,7 +122,7 @@ class Plan:
 
     def told(self, task: str) -> str:
         """A task and its numbers of examples in a line."""
-        return _amounts(self.tasks[task], self.examples[task], self.study.tasks[task].split)
+        return _amounts(self.tasks[task], self.examples[task], self.study.tasks[task])
 
     def told_of_data(self, task: str) -> list[str]:
         """What a task was read from, and what of its test sets is in its training set."""
@@ -136,6 +138,10 @@ def make(study: Study, group_size: int | None = None) -> Plan:
         parse(study.published, "published")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tasks = {name: build_task(spec, name) for name, spec in study.tasks.items()}
+    for name, task in tasks.items():
+        if task.kind == "generate" and study.tasks[name].answering == "generate":
+            what = f"{task.name} has no labels, and its answers are always written"
+            raise InputError(f"tasks.{name}.answering", what, "leave it out")
     backbones = {name: Backbone.skeleton(spec, name) for name, spec in study.models.items()}
     parameters = {
         (m, name): count(study, backbone, name) for m, backbone in backbones.items() for name in study.methods
@@ -275,9 +281,10 @@ def _told(spec: MethodSpec) -> str:
     return f"{use}: {shown}" if shown else use
 
 
-def _amounts(task: Task, found: Splits, split: str) -> str:
-    if split == "validation":
+def _amounts(task: Task, found: Splits, spec: TaskSpec) -> str:
+    if spec.split == "validation":
         tested = f"judged on {sum(len(rows) for rows in found.benchmarks.values())} held-out training examples"
     else:
         tested = "tested on " + ", ".join(f"{len(rows)} of {name}" for name, rows in found.benchmarks.items())
-    return f"{task.summary} Trained on {len(found.train)}, {tested}.".strip()
+    how = " Labels are written, not scored." if spec.answering == "generate" else ""
+    return f"{task.summary} Trained on {len(found.train)}, {tested}.{how}".strip()

@@ -34,7 +34,7 @@ class Completion(Frozen):
 
 
 class Grade(Frozen):
-    """A completion's scores by metric, each 0 to 1, and details for people.
+    """A completion's scores by metric, and details for people and for aggregates.
 
     No scores at all: it could not be graded (`detail["why"]`), so it is left out of every mean. A trial with more than
     1 % of those on a benchmark fails.
@@ -47,10 +47,12 @@ class Grade(Frozen):
 class Task(ABC):
     """What is taught and how it is tested. A subclass is one file; its name is the module's.
 
-    `kind` "choose" scores `Example.choices` by likelihood, "generate" draws text. `metrics` names what `grade`
-    returns, the headline first. A task trains once and is tested on each of its `benchmarks`. `hub_ids` names the hub
-    datasets it reads: a study's `data:` may serve these, and no others, from local files. `runs_code` says that grading
-    runs what the model wrote: then a sandbox must be there before anything is trained.
+    `kind` "choose" scores `Example.choices` by likelihood (or has one of them written: `TaskSpec.answering`),
+    "generate" draws text. `metrics` names the scores that `grade` returns, the headline first, then those aggregates of
+    `analysis/aggregates.py` that `Grade.detail` holds what is needed for. A task trains once and is tested on each of
+    its `benchmarks`. `hub_ids` names the hub datasets it reads: a study's `data:` may serve these, and no others, from
+    local files. `runs_code` says that grading runs what the model wrote: a sandbox must then be there before anything
+    is trained.
     """
 
     name: ClassVar[str]
@@ -75,6 +77,10 @@ class Task(ABC):
     @abstractmethod
     def test(self, benchmark: str, sources: Sources, limit: int | None) -> list[Example]:
         """A benchmark's test split, or `limit` examples of it."""
+
+    def remark(self, sources: Sources) -> str:
+        """What must be known of the data that `sources` give, in one sentence; nothing where they are as always."""
+        return ""
 
     @abstractmethod
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import bakeoff
 from bakeoff.analysis import words
-from bakeoff.analysis.benchmark import is_fraction
+from bakeoff.analysis.metrics import is_fraction
 from bakeoff.errors import BakeoffError, InputError, suggest
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.models.backbone import Backbone, locate

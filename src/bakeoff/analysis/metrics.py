@@ -1,0 +1,25 @@
+"""Metrics by name: what scale a metric is on, and which way is better."""
+
+from __future__ import annotations
+
+import re
+
+# words of a metric's name (parted by anything but letters); lm-evaluation-harness's names are read the same way
+COSTS = frozenset(
+    {"loss", "nll", "perplexity", "ppl", "bits", "brier", "wer", "cer", "ter", "error", "mae", "mse", "rmse"}
+)
+OTHER_SCALES = frozenset({"loss", "nll", "perplexity", "ppl", "bits", "bleu", "chrf", "ter", "mae", "mse", "rmse"})
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of it is better: losses, perplexities, bits, error rates."""
+    return bool(_words(metric) & COSTS)
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether it is by its name a fraction, shown in percent: BLEU counts to 100, losses are nats."""
+    return not _words(metric) & OTHER_SCALES
+
+
+def _words(metric: str) -> set[str]:
+    return set(re.split(r"[^a-z]+", metric.lower()))
