@@ -24,7 +24,7 @@ from typing import Any
 
 from bakeoff.analysis import statistics as st
 from bakeoff.analysis import words
-from bakeoff.analysis.benchmark import is_fraction
+from bakeoff.analysis.metrics import is_fraction
 from bakeoff.analysis.printed import Row, count, parse, unit
 from bakeoff.analysis.result import Beside, Cell
 from bakeoff.errors import InputError

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bakeoff.analysis.benchmark import is_fraction
+from bakeoff.analysis.metrics import is_fraction
 from bakeoff.errors import InputError, suggest
 
 REQUIRED = ("task", "benchmark", "method", "metric", "value")
