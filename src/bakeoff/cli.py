@@ -374,7 +374,7 @@ def bench(
 @app.command()
 def audit(
     study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY|paper]", help="A study file, a built-in study's name, or `paper`.")
+        str | None, typer.Argument(metavar="STUDY|paper", help="A study file, a built-in study's name, or `paper`.")
     ] = None,
     set_: Set = None,
     from_: From = None,
