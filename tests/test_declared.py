@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bakeoff.analysis import doubts
+from bakeoff.data.overlap import overlap
 from bakeoff.data.template import Template
 from bakeoff.errors import InputError
 from bakeoff.run import plan as planning
@@ -18,6 +20,7 @@ from bakeoff.study.expand import expand
 from bakeoff.study.load import dump, load
 from bakeoff.study.spec import Study
 from bakeoff.tasks.task import Completion, Splits, Task, build, splits
+from bakeoff.use.trial import open_trial
 
 OWN = Path(__file__).parent.parent / "studies" / "own-data"
 ENTRY = {
@@ -337,6 +340,8 @@ def test_the_documented_examples_run(tmp_path, name):
     plan = outcome.store.plan()
     assert plan["tasks"][told]["overlap"]["test"]["exact"] == 0
     assert [source["rows"] > 0 and source["files"] for source in plan["notes"]["data"]]
+    opened = open_trial(outcome.store, f"{told}/lora/seed 0").task
+    assert (opened.name, opened.metrics) == (told, tuple(plan["tasks"][told]["metrics"]))
     page = (tmp_path / "out" / "report.md").read_text()
     assert "test item" in page and "sha256" in page and told in page
 
@@ -347,6 +352,22 @@ def test_the_documented_entries_are_the_runnable_ones():
         entry = (OWN / f"{name}.yaml").read_text().partition("tasks:\n")[2].partition("methods:")[0]
         entry = re.sub(r" +#.*", "", entry)
         assert entry in text, name
+
+
+def test_test_items_that_are_trained_on_are_a_doubt(tmp_path):
+    found = study(tmp_path, ENTRY)
+    rows = loaded(found)
+    counted = overlap(rows.train, rows.benchmarks["test"])
+    assert counted.exact == counted.of == 4
+    (told,) = doubts.of_overlap({"mine (test)": counted.model_dump()})
+    assert told.kind == "overlap" and "of mine (test) are also in the training set" in told.text
+    assert not doubts.of_overlap({"mine (test)": {"exact": 0, "ngram13": 0, "of": 4}})
+
+
+def test_limits_hold_for_declared_tasks(tmp_path):
+    study(tmp_path, ENTRY)
+    rows = loaded(load(tmp_path / "own.yaml", limit=3))
+    assert len(rows.train) == len(rows.benchmarks["test"]) == 3
 
 
 def test_planning_says_what_was_read(tmp_path):

@@ -58,12 +58,11 @@ def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison
     ]
 
 
-def of_overlap(overlaps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Doubt]:
-    """Test items that were trained on, by task and benchmark."""
+def of_overlap(overlaps: Mapping[str, Mapping[str, int]]) -> list[Doubt]:
+    """Test items that were trained on, by place."""
     return [
-        Doubt(kind="overlap", text=words.overlap(words.place("", task, benchmark), **found))
-        for task, benchmarks in overlaps.items()
-        for benchmark, found in benchmarks.items()
+        Doubt(kind="overlap", text=words.overlap(place, **found))
+        for place, found in overlaps.items()
         if found["exact"] or found["ngram13"]
     ]
 

@@ -267,9 +267,13 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
     }
 
 
-def _overlaps(plan: Mapping[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
-    """What the plan counted of test items in the training set, by task and benchmark."""
-    return {task: told["overlap"] for task, told in plan.get("tasks", {}).items() if told.get("overlap")}
+def _overlaps(plan: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """What the plan counted of test items in the training set, by the place that scores are told by."""
+    return {
+        words.place("", task, benchmark, told["split"]): found
+        for task, told in plan.get("tasks", {}).items()
+        for benchmark, found in told.get("overlap", {}).items()
+    }
 
 
 def _signatures(graded: Mapping[str, Graded]) -> list[str]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from pathlib import Path
 
-from bakeoff.data.datasets import Sources, read
+from bakeoff.data.datasets import Source, Sources, read, subset
 from bakeoff.errors import InputError
 from bakeoff.study.spec import Forgetting, Frozen, canonical
 
 
 class HeldOut(Frozen):
-    """Texts and the content hash that stands for them in trials' keys."""
+    """Texts, the content hash that stands for them in trials' keys, and what they were read from."""
 
     texts: tuple[str, ...]
     fingerprint: str
+    source: Source
 
 
 def held_out(spec: Forgetting, sources: Sources) -> HeldOut:
@@ -23,11 +22,10 @@ def held_out(spec: Forgetting, sources: Sources) -> HeldOut:
 
     InputError as `datasets.read`, and where no text is left.
     """
-    served = {spec.text: spec.text} if Path(spec.text).exists() else {}
-    rows = read(spec.text, spec.split, {**served, **sources}, fields={spec.field: str}, config=spec.config)
+    rows = read(spec.text, spec.split, sources, fields={spec.field: str}, config=spec.config)
     texts = [text for row in rows if (text := row[spec.field].strip())]
     if not texts:
         raise InputError("forgetting.text", f"{spec.text} holds no text in '{spec.field}'")
-    if spec.limit < len(texts):
-        texts = [texts[i] for i in sorted(random.Random(0).sample(range(len(texts)), spec.limit))]
-    return HeldOut(texts=tuple(texts), fingerprint=hashlib.sha256(canonical(texts).encode()).hexdigest())
+    texts = subset(texts, spec.limit)
+    digest = hashlib.sha256(canonical(texts).encode()).hexdigest()
+    return HeldOut(texts=tuple(texts), fingerprint=digest, source=rows.source)

@@ -373,17 +373,9 @@ def how_it_ran(results: Results) -> list[tuple[str, str]]:
         ("trials started", " to ".join(dict.fromkeys(str(one) for one in started if one))),
     ]
     rows += [("data", source["told"]) for source in (how.get("notes") or {}).get("data") or []]
-    rows += [("training and test data", told) for told in overlaps(results)]
+    overlaps = how.get("overlaps") or {}
+    rows += [("training and test data", words.overlap(place, **found)) for place, found in overlaps.items()]
     return [(label, text) for label, text in rows if text]
-
-
-def overlaps(results: Results) -> list[str]:
-    """A sentence for each benchmark on test items that are in the training set."""
-    return [
-        words.overlap(words.place("", task, benchmark), **found)
-        for task, benchmarks in (results.provenance.get("overlaps") or {}).items()
-        for benchmark, found in benchmarks.items()
-    ]
 
 
 def costs(results: Results) -> list[list[Cell]]:

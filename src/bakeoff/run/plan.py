@@ -118,7 +118,8 @@ class Plan:
 
     def sources(self) -> list[Source]:
         """What was read, each once."""
-        return list(dict.fromkeys(source for found in self.examples.values() for source in found.sources))
+        held_out = [self.held_out.source] if self.held_out else []
+        return list(dict.fromkeys([*(one for found in self.examples.values() for one in found.sources), *held_out]))
 
     def told(self, task: str) -> str:
         """A task and its numbers of examples in a line."""
@@ -126,9 +127,10 @@ class Plan:
 
     def told_of_data(self, task: str) -> list[str]:
         """What a task was read from, and what of its test sets is in its training set."""
-        found = self.overlaps[task].items()
+        split = self.study.tasks[task].split
         return [str(source) for source in self.examples[task].sources] + [
-            words.overlap(words.place("", task, benchmark), **one.model_dump()) for benchmark, one in found
+            words.overlap(words.place("", task, benchmark, split), **one.model_dump())
+            for benchmark, one in self.overlaps[task].items()
         ]
 
 
