@@ -319,7 +319,7 @@ def test_a_file_of_answers_and_completions(graded):
     rows = [
         {"gold": "x+1", "pred": "So it is $\\boxed{1+x}$.", "id": 3},
         {"gold": 18, "pred": "She pays 20 dollars and gets two back.\nFinal Answer: 18 dollars", "equal": True},
-        {"gold": "1/2", "pred": 0.5, "equal": False},
+        {"gold": "He has 1 of 2.\n#### 1/2", "pred": 0.5, "equal": False},
         {"gold": "7", "pred": "<think>is it 7?"},
         {"gold": "7", "pred": None},
         {"gold": "7", "pred": "9^{9^{9^{9}}}"},

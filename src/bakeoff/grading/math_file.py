@@ -11,7 +11,7 @@ from typing import Any
 
 from bakeoff.errors import InputError, suggest
 from bakeoff.grading import json_lines
-from bakeoff.grading.answers import stated
+from bakeoff.grading.answers import final_answer, stated
 from bakeoff.grading.math import Judged, judge, verifier
 from bakeoff.grading.verify.pool import PATIENCE
 
@@ -52,7 +52,8 @@ def grade(
 ) -> Graded:
     """Judge every row and write them. `done` is called after each."""
     answers = [stated(_text(row["pred"])) for row in asked.rows]
-    pairs = [(_text(row["gold"]), answer) for row, answer in zip(asked.rows, answers, strict=True)]
+    golds = [final_answer(_text(row["gold"])) or _text(row["gold"]) for row in asked.rows]
+    pairs = list(zip(golds, answers, strict=True))
     began = time.monotonic()
     verdicts = judge(pairs, jobs=jobs, verify=verify, patience=seconds, done=done)
     taken = time.monotonic() - began
