@@ -19,6 +19,16 @@ from bakeoff.tasks.task import Completion, Example, Task, build, splits
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 SOURCES = {
     "sst2": {"stanfordnlp/sst2": DATA / "sst2"},
+    "deepmath": {
+        "zwhe99/DeepMath-103K": DATA / "math",
+        "HuggingFaceH4/MATH-500": DATA / "math500",
+        "openai/gsm8k": DATA / "gsm8k",
+        "HuggingFaceH4/aime_2024": DATA / "aime24",
+    },
+    "codeparrot_humaneval": {
+        "codeparrot/codeparrot-clean": DATA / "pycode",
+        "openai/openai_humaneval": DATA / "humaneval",
+    },
     "sst2_imdb": {"stanfordnlp/sst2": DATA / "sst2", "stanfordnlp/imdb": DATA / "imdb"},
 }
 
@@ -47,7 +57,7 @@ def _declared() -> Declared:
     )
 
 
-LARGE = {"sst2_imdb"}  # takes seconds to read
+LARGE = {"sst2_imdb", "deepmath", "codeparrot_humaneval"}  # take seconds to read or to grade
 
 
 @pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in names("tasks")])
@@ -65,7 +75,8 @@ def test_gold_is_right_and_wrong_is_wrong(task):
         nothing = [Completion(text="") for _ in examples]
         for completions, score in ((right, 1.0), (wrong, 0.0), (nothing, 0.0)):
             for grade in task.grade(examples, completions):
-                assert tuple(grade.scores) == tuple(m for m in task.metrics if m not in AGGREGATES and m != "loss")
+                own = [m for m in task.metrics if m not in (*AGGREGATES, "loss", "pass@5")]  # these need more
+                assert list(grade.scores) == own
                 assert grade.scores[task.metrics[0]] == score, grade
                 assert completions is wrong or bool(grade.detail.get("unparsable")) == (completions is nothing), grade
 
@@ -171,4 +182,4 @@ def _wrong(task: Task, example: Example) -> str:
         return others[0]
     if "entry_point" in example.reference:
         return f"def {example.reference['entry_point']}(*arguments): return None"
-    return "Final Answer: -1"
+    return "Final Answer: 987654321"
