@@ -71,7 +71,7 @@ def _place(row: Row) -> tuple[str, str, str, str]:
 def _beside(row: Row, cell: Cell, reasons: Sequence[str]) -> Beside:
     interval = _interval(row)
     why = [*reasons, *([] if interval else [_no_interval(row)])]
-    apart = _apart(row, cell, interval) if interval and cell.mean is not None else None
+    apart = _apart(row, cell, interval) if interval and not why else None
     verdict = "agrees" if apart and apart.low <= 0 <= apart.high else "differs"
     return _row(row, interval).model_copy(
         update={
@@ -82,7 +82,7 @@ def _beside(row: Row, cell: Cell, reasons: Sequence[str]) -> Beside:
             "n_items": cell.n_items,
             "runs": len(cell.per_seed),
             "trained": cell.trained,
-            "difference": None if cell.mean is None else cell.mean - float(row.value),
+            "difference": (cell.mean or 0.0) - float(row.value) if apart else None,
             "difference_low": _finite(apart.low) if apart else None,
             "difference_high": _finite(apart.high) if apart else None,
             "verdict": "cannot be compared" if why else verdict,
