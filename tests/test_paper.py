@@ -1,0 +1,123 @@
+"""Every study of the paper from its name to its report: real data, tiny models, seconds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, shared
+
+from bakeoff.analysis.grid import grids
+from bakeoff.analysis.table import results
+from bakeoff.run.run import run
+from bakeoff.study.expand import expand
+from bakeoff.study.load import builtin_names, load
+
+PAPER = [name for name in builtin_names() if name.startswith("paper/")]
+TINY = {
+    "gpt2": {"n_embd": 64, "n_head": 2, "n_positions": 256},
+    "qwen2": {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 512,
+    },
+    "t5": {"d_model": 64, "d_ff": 128, "d_kv": 16, "num_layers": 2, "num_heads": 4},
+}  # fmt: skip
+MATHS = "tasks=[{use: deepmath, decoding: {max_new_tokens: 8}}]"
+ONE_MATHS = "tasks=[{use: deepmath, benchmarks: [deepmath], decoding: {max_new_tokens: 8}}]"
+CODE = "tasks=[{use: codeparrot_humaneval, decoding: {max_new_tokens: 8, temperature: 0.6, samples: 5}}]"
+LOWER_RANKS = [  # a rank may not exceed the features of the smallest module, 32 in stories260K
+    "methods.lora.r={sweep: [2, 4, 8, 16, 32]}",
+    "methods.lora.lora_alpha={sweep: [4, 8, 16, 32, 64], with: r}",
+]
+SCALED = {  # study: its model's name, what stands for it, settings
+    "paper/sentiment": ("gpt2", "stories260K", []),
+    "paper/math": ("deepseek", "qwen2", [MATHS, "models.deepseek.dtype=float32"]),
+    "paper/t5": ("t5", "t5", [ONE_MATHS]),
+    "paper/code": ("deepseek", "stories260K", [CODE, "models.deepseek.dtype=float32"]),
+    "paper/ablation": ("gpt2", "gpt2", [ONE_MATHS]),
+    "paper/ablation-2r": ("gpt2", "stories260K", [ONE_MATHS, *LOWER_RANKS]),
+    "paper/placement": ("gpt2", "gpt2", []),
+}
+
+
+def random_model(architecture: str, out: Path) -> Path:
+    """A tiny model of that architecture by scripts/random_model.py, with stories260K's tokenizer."""
+    spec = importlib.util.spec_from_file_location("random_model", ROOT / "scripts" / "random_model.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.make(architecture, out, shared("models", "stories260K"), {"vocab_size": 512, **TINY[architecture]})
+
+
+def test_every_study_of_the_paper_is_run_here():
+    assert set(SCALED) == set(PAPER)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_study_of_the_paper_is_as_the_paper_says(name):
+    """Its stated hyperparameters, three seeds, the assumptions told, and the published table where there is one."""
+    found = load(name)
+    assert found.seeds == (0, 1, 2) and found.notes
+    for method, spec in found.methods.items():
+        if spec.use == "base":
+            continue
+        training = spec.training
+        assert (training.per_device_train_batch_size, training.num_train_epochs) == (16, 3)
+        assert (training.warmup_steps, training.weight_decay) == (100, 0.01)
+        if "ablation" not in name:
+            assert training.learning_rate == 5e-4, method
+        if spec.use == "lora" and "ablation" not in name:
+            assert [spec.config[key] for key in ("r", "lora_alpha", "lora_dropout")] == [8, 16, 0.1], method
+        if spec.use == "prompt_tuning":
+            assert spec.config["num_virtual_tokens"] == 8
+        if spec.use == "prefix_tuning":
+            assert spec.config["num_virtual_tokens"] == 10
+    assert (found.published is None) == (name == "paper/placement")
+
+
+@pytest.mark.parametrize(("name", "scale"), [("paper/ablation", (4, 2, 1, 0.5, 0.25)), ("paper/ablation-2r", (2,) * 5)])
+def test_the_ablations_have_15_cells_each(name, scale):
+    rows = {method: spec.config for method, spec in load(name).methods.items() if method != "base"}
+    assert list(rows) == [
+        f"lora[r={r},learning_rate={rate}]" for r in (4, 8, 16, 32, 64) for rate in (1e-4, 5e-4, 1e-3)
+    ]
+    scales = [config["lora_alpha"] / config["r"] for config in list(rows.values())[::3]]
+    assert tuple(scales) == scale
+    assert len(expand(load(name), {"gpt2": "w"}, {"deepmath": "d"})) == 1 + 15 * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAPER)
+def test_a_study_of_the_paper_runs_to_its_report(name, tmp_path):
+    """From local files alone: 4 examples, 2 steps, 2 seeds; a model with random weights is called that."""
+    model, stands_in, settings = SCALED[name]
+    if "qlora" in load(name).methods:
+        pytest.importorskip("bitsandbytes", reason="not run: the extra `quant` is not installed")
+    shared("data")
+    tiny = stands_in != "stories260K"
+    where = random_model(stands_in, tmp_path / "model") if tiny else shared("models", stands_in)
+    asked = [
+        "training.max_steps=2",
+        "training.warmup_steps=0",
+        "seeds=[0, 1]",
+        *settings,
+        f"models.{model}.path={where}",
+    ]
+    study = load(name, asked, limit=4, places=ROOT / "studies" / "local-data.yaml")
+    outcome = run(study, tmp_path / "out")
+    assert [record.reason for record in outcome.failed] == []
+    found = results(outcome.store)
+    planned = {trial.key() for trial in expand(study, {model: "w"}, {task: "d" for task in study.tasks})}
+    assert len(found.trials) == len(planned) == sum(run.status == "done" for run in found.trials)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "What this study assumes" in page
+    assert ("random weights" in [doubt.kind for doubt in found.doubts]) == tiny
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert plan.get("published") == study.published and plan["notes"]["study"] == list(study.notes)
+    if "ablation" in name:
+        cells = [cell for cell in found.cells if cell.metric == found.verdicts[0].metric]
+        (grid,) = grids(cells)
+        assert (len(grid.columns), len(grid.rows), len(grid.cells)) == (5, 3, 15)
+        assert page.count('<svg class="heat"') >= 1
