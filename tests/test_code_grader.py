@@ -250,6 +250,7 @@ def test_a_timeout_is_run_again_alone(monkeypatch):
         (f"```\n{RIGHT}", RIGHT.strip("\n")),
         (f"```py\nf(1)\n```\nand\n```py\n{RIGHT}```", RIGHT.strip("\n")),
         (f"<think>```\ndef f(): 1\n```</think>{RIGHT}", RIGHT.strip("\n")),
+        ("<think>```\ndef f(): 1\n```", ""),
     ],
 )
 def test_extract(text, code):

@@ -10,9 +10,10 @@ FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | 
 def extract(text: str, entry_point: str) -> str:
     """The code of a completion: its first fenced block that defines `entry_point`, else its first, else the text.
 
-    A fence that is never closed holds the rest. Looked for after the last `</think>`.
+    A fence that is never closed holds the rest. Looked for after the last `</think>`; reasoning that does not end has
+    none.
     """
-    text = text.rpartition("</think>")[2]
+    text = text.rpartition("</think>")[2].partition("<think>")[0]
     blocks = FENCE.findall(text)
     defining = [block for block in blocks if defines(block, entry_point)]
     return (defining or blocks or [text])[0].strip("\n")
