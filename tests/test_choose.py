@@ -21,6 +21,7 @@ from bakeoff.run.run import run
 from bakeoff.store.store import Store
 from bakeoff.study.load import load
 from bakeoff.study.spec import TaskSpec
+from bakeoff.tasks.medmcqa import HUB_ID, MedMcqa
 from bakeoff.tasks.sst2_imdb import IMDB, SST2, Sst2Imdb
 from bakeoff.tasks.task import Completion, splits
 
@@ -29,6 +30,10 @@ KEY = "ab" * 32
 
 def reviews() -> dict[str, str]:
     return {SST2: str(shared("data", "sst2")), IMDB: str(shared("data", "imdb"))}
+
+
+def exam() -> dict[str, str]:
+    return {HUB_ID: str(shared("data", "medmcqa", "dev.json"))}
 
 
 # --- sst2_imdb ---
@@ -71,6 +76,62 @@ def test_what_a_review_is_scored_by():
     assert first.scores == {"accuracy": 0.0, "loss": pytest.approx(math.log(2))}
     assert second.scores == {"accuracy": 1.0}
     assert second.detail == {"gold": example.answer, "chosen": example.answer, "positive": "positive"}
+
+
+# --- medmcqa ---
+
+
+def test_medmcqa_from_one_file_holds_a_quarter_out_and_says_so():
+    sources = exam()
+    train, test = MedMcqa().train(sources, None), MedMcqa().test("medmcqa", sources, None)
+    assert (len(train), len(test)) == (3_138, 1_045)
+    assert not {example.id for example in train} & {example.id for example in test}
+    folder = {HUB_ID: str(Path(sources[HUB_ID]).parent)}
+    assert MedMcqa().train(folder, None) == train and MedMcqa().test("medmcqa", folder, 7) != []
+    told = MedMcqa().remark(sources)
+    assert told == MedMcqa().remark(folder)
+    assert told.startswith("training and test set both come from one split: 1,045 of its 4,183 rows")
+    counts = {letter: sum(e.answer == letter for e in (*train, *test)) for letter in "ABCD"}
+    assert counts == {"A": 1348, "B": 1085, "C": 925, "D": 825}
+
+
+def test_medmcqa_is_asked_in_lm_evals_words():
+    """The row of the file with the first question, whose right option is the first."""
+    sources = exam()
+    every = {e.id: e for e in (*MedMcqa().train(sources, None), *MedMcqa().test("medmcqa", sources, None))}
+    example = every["45258d3d-b974-44dd-a161-c3fccbdadd88"]
+    assert example.messages[1].content == (
+        "Question: Which of the following is not true for myelinated nerve fibers:\n"
+        "Choices:\n"
+        "A. Impulse through myelinated fibers is slower than non-myelinated fibers\n"
+        "B. Membrane currents are generated at nodes of Ranvier\n"
+        "C. Saltatory conduction of impulses is seen\n"
+        "D. Local anesthesia is effective only when the nerve is not covered by myelin sheath\n"
+        "Answer:"
+    )
+    assert (example.answer, example.choices) == ("A", ("A", "B", "C", "D"))
+
+
+def _rows(path: Path, answers: list[int]) -> None:
+    row = {"question": "q", "opa": "w", "opb": "x", "opc": "y", "opd": "z"}
+    path.write_text("".join(json.dumps({**row, "id": str(i), "cop": cop}) + "\n" for i, cop in enumerate(answers)))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_answers_that_count_from_0_and_from_1_are_the_same(tmp_path, first):
+    for split in ("train", "validation"):
+        _rows(tmp_path / f"{split}.jsonl", [first, first + 3, first + 1, first + 2])
+    sources = {HUB_ID: str(tmp_path)}
+    assert [example.answer for example in MedMcqa().train(sources, None)] == ["A", "D", "B", "C"]
+    assert [example.answer for example in MedMcqa().test("medmcqa", sources, None)] == ["A", "D", "B", "C"]
+    assert MedMcqa().remark(sources) == ""
+
+
+@pytest.mark.parametrize("answers", [[1, 2, 3], [0, 4], [1, 5], [-1, -1], [0, -1]])
+def test_answers_of_which_nobody_knows_where_they_count_from_are_an_error(tmp_path, answers):
+    _rows(tmp_path / "train.jsonl", answers)
+    with pytest.raises(InputError, match="split train, field 'cop': cannot tell where it counts from"):
+        MedMcqa().train({HUB_ID: str(tmp_path)}, None)
 
 
 # --- labels that are written ---
@@ -120,6 +181,7 @@ models: {{small: {{path: {model}}}}}
 tasks:
   - {{use: sst2_imdb, train_limit: 16, test_limit: 12}}
   - {{use: sst2_imdb, name: written, train_limit: 16, test_limit: 12, answering: generate, decoding: {how}}}
+  - {{use: medmcqa, train_limit: 12, test_limit: 12}}
 methods:
   base: {{use: base}}
   lora: {{use: lora, r: 2, target_modules: [query, value]}}
@@ -128,6 +190,7 @@ seeds: [0, 1]
 data:
   stanfordnlp/sst2: {data}/sst2
   stanfordnlp/imdb: {data}/imdb
+  openlifescienceai/medmcqa: {data}/medmcqa
 """
 
 
@@ -146,13 +209,16 @@ def test_reviews_and_exams_run_to_their_report(tmp_path):
         wanted = {
             "sst2_imdb": ["accuracy", "loss", "f1_binary", "precision_binary", "recall_binary"],
             "written": ["accuracy", "f1_binary", "precision_binary", "recall_binary"],
+            "medmcqa": ["accuracy", "f1_macro"],
         }[trial["task"]]
         assert list(told.metrics) == wanted and told.n_items == 12
         size = max(len(line) for line in (store.trials / trial["key"] / "samples.jsonl").read_text().splitlines())
         assert size < 450, "25,000 reviews times methods times seeds are kept"
-        assert benchmark == "imdb"
+        assert benchmark == ("medmcqa" if trial["task"] == "medmcqa" else "imdb")
     page = (store.directory / "report.html").read_text()
     assert "f1_binary" in page and "Gold:" in page and "said negative" in page and "prompts cut" in page
+    told = "training and test set both come from one split"
+    assert told in page and told in (store.directory / "report.md").read_text()
 
 
 def test_splits_of_the_whole_are_what_a_study_asks_for():

@@ -30,6 +30,7 @@ SOURCES = {
         "openai/openai_humaneval": DATA / "humaneval",
     },
     "sst2_imdb": {"stanfordnlp/sst2": DATA / "sst2", "stanfordnlp/imdb": DATA / "imdb"},
+    "medmcqa": {"openlifescienceai/medmcqa": DATA / "medmcqa"},
 }
 
 
