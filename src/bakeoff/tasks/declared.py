@@ -65,8 +65,10 @@ class DeclaredTask(Task):
 
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
         if self.kind == "choose":
-            graded = zip(examples, completions, strict=True)
-            return [Grade(**grade_choice(e.choices, e.answer, c.text, c.logprobs)) for e, c in graded]
+            return [
+                Grade(**grade_choice(e.choices, e.answer, c.text, c.logprobs, metrics=self.metrics))
+                for e, c in zip(examples, completions, strict=True)
+            ]
         asked = self.told.metric_list or (Metric(metric="exact_match"),)
         columns = [TEXTS[one.metric](one, examples, completions) for one in asked]
         return [_grade(scored) for scored in zip(*columns, strict=True)]
@@ -292,7 +294,7 @@ def _bleu(how: Metric, examples: Sequence[Example], completions: Sequence[Comple
     ]
 
 
-CHOICES = {"accuracy": None}
+CHOICES = dict.fromkeys(("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro"))
 TEXTS: dict[str, Callable[[Metric, Sequence[Example], Sequence[Completion]], list[Scored]]] = {
     "exact_match": _exact_match,
     "math_verify": _math,

@@ -48,8 +48,8 @@ class MedMcqa(Task):
             return ""
         train, test = map(len, _halves(sources))
         return (
-            f"training and test set both come from one split: {test:,} of its {train + test:,} rows, by a fixed draw, are "
-            "held out as the test set, so scores are not comparable with those on MedMCQA's own."
+            f"training and test set both come from one split: {test:,} of its {train + test:,} rows, by a fixed draw, "
+            "are held out as the test set, so scores are not comparable with those on MedMCQA's own."
         )
 
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
