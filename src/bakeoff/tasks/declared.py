@@ -294,7 +294,7 @@ def _bleu(how: Metric, examples: Sequence[Example], completions: Sequence[Comple
     ]
 
 
-CHOICES = dict.fromkeys(("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro"))
+CHOICES: dict[str, None] = dict.fromkeys(("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro"))
 TEXTS: dict[str, Callable[[Metric, Sequence[Example], Sequence[Completion]], list[Scored]]] = {
     "exact_match": _exact_match,
     "math_verify": _math,
