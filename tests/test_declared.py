@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bakeoff
 from bakeoff.analysis import doubts
 from bakeoff.data.overlap import overlap
 from bakeoff.data.template import Template
@@ -77,6 +78,15 @@ def test_a_classification(tmp_path):
     assert rows.train[1].choices == ("good", "bad") and rows.train[1].id == "train-1"
     (grade,) = one.grade([rows.train[1]], [Completion(text="bad", logprobs=(-2.0, -1.0))])
     assert grade.scores == {"accuracy": 1.0} and grade.detail["margin"] == 1.0
+
+
+def test_metrics_of_labels(tmp_path):
+    metrics = ["accuracy", "loss", "f1_macro", {"metric": "f1_binary", "pos_label": "bad"}]
+    one = task(study(tmp_path, ENTRY | {"metric_list": metrics}))
+    assert one.metrics == ("accuracy", "loss", "f1_macro", "f1_binary")
+    (grade,) = one.grade(one.train({}, None)[:1], [Completion(text="good", logprobs=(-1.0, -1.0))])
+    assert grade.scores == {"accuracy": 1.0, "loss": pytest.approx(0.6931, abs=1e-4)}
+    assert grade.detail == {"gold": "good", "chosen": "good", "positive": "bad", "margin": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -212,7 +222,28 @@ MISTAKES = {
     "unknown metric": ({"metric_list": ["acc"]}, "metric_list: unknown metric 'acc'; did you mean 'accuracy'?"),
     "metric of texts": ({"metric_list": ["exact_match"]}, "metric_list: unknown metric 'exact_match'"),
     "metric twice": ({"metric_list": ["accuracy", "accuracy"]}, "metric_list: 'accuracy' is there twice"),
-    "bleu alone": ({"metric_list": ["bleu"], "doc_to_choice": None}, "'bleu' is of all items at once and cannot be"),
+    "bleu alone": ({"metric_list": ["bleu"], "doc_to_choice": None}, "'bleu' cannot be the headline"),
+    "label alone": ({"metric_list": ["f1_macro"]}, "comparisons are made by; put accuracy before it"),
+    "no positive": ({"metric_list": ["accuracy", "f1_binary"]}, "f1_binary needs `pos_label:`, the label"),
+    "positive": ({"metric_list": [{"metric": "accuracy", "pos_label": "bad"}]}, "accuracy has no `pos_label:`"),
+    "unknown positive": (
+        {"metric_list": ["accuracy", {"metric": "f1_binary", "pos_label": "baad"}]},
+        "pos_label 'baad' is none of the choices; did you mean 'bad'?",
+    ),
+    "two positives": (
+        {
+            "metric_list": [
+                "accuracy",
+                {"metric": "f1_binary", "pos_label": "bad"},
+                {"metric": "recall_binary", "pos_label": "good"},
+            ]
+        },
+        "metric_list: metrics have different `pos_label:`s",
+    ),
+    "labels by row": (
+        {"metric_list": ["accuracy", "f1_macro"], "doc_to_choice": "{{ [label, 'x'] }}"},
+        "f1_macro needs the same labels in every row; list them",
+    ),
     "metric's key": ({"metric_list": [{"metric": "accuracy", "agg": 1}]}, "metric_list.0.agg: unknown key"),
     "broken template": ({"doc_to_text": "{{ text"}, "tasks.mine.doc_to_text: is no template (line 1: unexpected end"),
     "unknown filter": ({"doc_to_text": "{{ text | uper }}"}, "doc_to_text: is no template (line 1: No filter named"),
@@ -344,6 +375,7 @@ def test_the_documented_examples_run(tmp_path, name):
     assert (opened.name, opened.metrics) == (told, tuple(plan["tasks"][told]["metrics"]))
     page = (tmp_path / "out" / "report.md").read_text()
     assert "test item" in page and "sha256" in page and told in page
+    assert {cell.metric for cell in bakeoff.open(tmp_path / "out").cells} == set(plan["tasks"][told]["metrics"])
 
 
 def test_the_documented_entries_are_the_runnable_ones():

@@ -59,11 +59,15 @@ class Revision(Frozen):
 
 
 class Metric(Frozen):
-    """A score of a declared task. The two flags are lm-eval's, for `exact_match`."""
+    """A score of a declared task. The two flags are lm-eval's, for `exact_match`; `pos_label` is scikit-learn's.
+
+    It is the label that binary precision, recall and F1 are of.
+    """
 
     metric: str
     ignore_case: bool = False
     ignore_punctuation: bool = False
+    pos_label: str | None = None
 
 
 class Declared(Frozen):

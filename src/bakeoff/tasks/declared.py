@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +16,9 @@ from bakeoff.grading.labels import grade_choice
 from bakeoff.study.spec import Declared, Metric, TaskSpec
 from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task, subset
 
-ITEMS = ("accuracy", "exact_match", "math_verify", "jaccard")  # an item has a score of its own
+HEADLINES = ("accuracy", "exact_match", "math_verify", "jaccard")  # each item has one, whatever the answer
+LABELS = tuple(f"{kind}_{of}" for of in ("macro", "binary") for kind in ("f1", "precision", "recall"))
+CHOICES = ("accuracy", "loss", *LABELS)
 Scored = tuple[dict[str, float] | None, dict[str, Any]]  # scores (None: nothing could grade it), details for people
 
 
@@ -47,6 +49,7 @@ class DeclaredTask(Task):
         chooses = told.doc_to_choice is not None
         _check_forms(told, where, chooses)
         _check_places(told, where, spec.split)
+        _check_labels(told, f"{where}.metric_list")
         about = {
             "name": name,
             "kind": "choose" if chooses else "generate",
@@ -65,10 +68,9 @@ class DeclaredTask(Task):
 
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
         if self.kind == "choose":
-            return [
-                Grade(**grade_choice(e.choices, e.answer, c.text, c.logprobs, metrics=self.metrics))
-                for e, c in zip(examples, completions, strict=True)
-            ]
+            how: dict[str, Any] = {"metrics": self.metrics, "positive": _positive(self.told.metric_list)}
+            graded = zip(examples, completions, strict=True)
+            return [Grade(**grade_choice(e.choices, e.answer, c.text, c.logprobs, **how)) for e, c in graded]
         asked = self.told.metric_list or (Metric(metric="exact_match"),)
         columns = [TEXTS[one.metric](one, examples, completions) for one in asked]
         return [_grade(scored) for scored in zip(*columns, strict=True)]
@@ -180,7 +182,30 @@ def _check_places(told: Declared, where: str, split: str) -> None:
         )
 
 
-def _metrics(asked: Sequence[Metric], known: Mapping[str, Any], where: str) -> tuple[str, ...]:
+def _check_labels(told: Declared, where: str) -> None:
+    """InputError where precision, recall or F1 is asked for and the labels are not the same in all rows."""
+    choices = told.doc_to_choice if isinstance(told.doc_to_choice, tuple) else ()
+    fixed = bool(choices) and not any("{" in choice for choice in choices)
+    for one in told.metric_list:
+        if one.metric in LABELS and told.doc_to_choice and not fixed:
+            raise InputError(where, f"{one.metric} needs the same labels in every row", "list them in `doc_to_choice:`")
+        binary = one.metric.endswith("_binary")
+        if (one.pos_label is not None) != binary:
+            what = "needs `pos_label:`, the label that it is of" if binary else "has no `pos_label:`"
+            raise InputError(where, f"{one.metric} {what}", "such as {metric: f1_binary, pos_label: yes}")
+        if binary and fixed and one.pos_label not in choices:
+            what = f"pos_label '{one.pos_label}' is none of the choices"
+            raise InputError(where, what, suggest(str(one.pos_label), choices))
+    if len({one.pos_label for one in told.metric_list} - {None}) > 1:
+        raise InputError(where, "metrics have different `pos_label:`s", "one label is the positive one")
+
+
+def _positive(asked: Sequence[Metric]) -> str:
+    """The positive label; empty where there is none."""
+    return next((one.pos_label for one in asked if one.pos_label), "")
+
+
+def _metrics(asked: Sequence[Metric], known: Collection[str], where: str) -> tuple[str, ...]:
     """The metrics' names, the headline first; the first known one where none is asked for."""
     names = [one.metric for one in asked]
     for one in asked:
@@ -191,9 +216,9 @@ def _metrics(asked: Sequence[Metric], known: Mapping[str, Any], where: str) -> t
         if one.metric != "exact_match" and (one.ignore_case or one.ignore_punctuation):
             what = f"ignore_case and ignore_punctuation are exact_match's, not {one.metric}'s"
             raise InputError(where, what, "drop them")
-    if names and names[0] not in ITEMS:
-        what = f"'{names[0]}' is of all items at once and cannot be the headline, which comparisons are made by"
-        raise InputError(where, what, f"put one of {', '.join(one for one in known if one in ITEMS)} before it")
+    if names and names[0] not in HEADLINES:
+        what = f"'{names[0]}' cannot be the headline, which comparisons are made by"
+        raise InputError(where, what, f"put {' or '.join(one for one in known if one in HEADLINES)} before it")
     _check_graders(names, where)
     return tuple(names or list(known)[:1])
 
@@ -294,7 +319,6 @@ def _bleu(how: Metric, examples: Sequence[Example], completions: Sequence[Comple
     ]
 
 
-CHOICES: dict[str, None] = dict.fromkeys(("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro"))
 TEXTS: dict[str, Callable[[Metric, Sequence[Example], Sequence[Completion]], list[Scored]]] = {
     "exact_match": _exact_match,
     "math_verify": _math,
