@@ -146,9 +146,8 @@ def test_texts_compared_by_overlap(tmp_path):
     entry = {"name": "mine", "dataset_path": "rows", "doc_to_text": "q", "doc_to_target": "a"}
     one = task(study(tmp_path, entry | {"metric_list": ["jaccard", "bleu"]}, train=rows, test=rows))
     cat, dog = one.test("test", {}, None)
-    same, other = one.grade(
-        [cat, dog], [Completion(text="<think>x</think>the cat sat on the mat"), Completion(text="a cat")]
-    )
+    texts = ["<think>x</think>the cat sat on the mat", "a cat<think>the dog ran"]
+    same, other = one.grade([cat, dog], [Completion(text=text) for text in texts])
     assert same.scores == {"jaccard": 1.0} and other.scores == {"jaccard": 0.25}
     assert same.detail["bleu"] == [6, 6, 6, 5, 4, 3, 6, 5, 4, 3] and "tok:13a" in same.detail["bleu_signature"]
     assert one.floors("test", [cat, dog]) == {"jaccard": 0.0}

@@ -22,7 +22,7 @@ FEELING, LETTERS = ("negative", "positive"), ("A", "B", "C", "D")
         ("", None),
         ("I cannot say", None),
         ("<think>negative? yes</think> positive", "positive"),
-        ("<think>it is positive", "positive"),
+        ("<think>it is positive", None),  # reasoning that does not end is no answer
     ],
 )
 def test_words(text, label):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bakeoff.grading.text import spoken
+
 MARKER = re.compile(r"\\f?box(?:ed)?\s*\{|####|final answer\s*\**\s*:", re.IGNORECASE)
 SENTENCE = re.compile(r"\bfinal answer\**\s+is\b\s*:?|\banswer(?:\s+\w+){0,4}?(?:\s+is\b\s*:?|\**\s*:)", re.IGNORECASE)
 MINERVA = re.compile(r"\bfinal answer\**\s+is\b:?\s*(.+?)\.?\s*I hope it is correct", re.IGNORECASE | re.DOTALL)
@@ -58,7 +60,7 @@ def stated(text: str) -> str | None:
 
 def _last_words(text: str) -> str:
     """What stands after the last `</think>` and before the model's own next question."""
-    text = text.rpartition("</think>")[2].partition("<think>")[0]
+    text = spoken(text)
     for stop in STOPS:
         text = text.partition(stop)[0]
     return text

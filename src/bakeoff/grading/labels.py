@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from bakeoff.grading.text import spoken
+
 _ARTICLE = r"(?![ \t]+(?!is\b|because\b|since\b|as\b)\w)"  # what an A or I is not, before a word of the same line
 
 
 def label_in(text: str, choices: Sequence[str]) -> str | None:
     """The label that a text says: itself where it is one, else the first that stands in it as a word; None without one.
 
-    Looked for after the last `</think>`, in upper or lower case. Where labels are letters their case counts, and an A
+    Looked for outside a `<think>` block, in upper or lower case. Where labels are letters their case counts, and an A
     that begins a phrase ("A nerve ...") is none. Nothing is made of words around a label: "not positive" says positive.
     """
-    text = text.rpartition("</think>")[2].strip()
+    text = spoken(text).strip()
     if text in choices:
         return text
     found = _pattern(tuple(choices)).search(text)

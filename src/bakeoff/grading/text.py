@@ -16,6 +16,11 @@ TOKEN = re.compile(r"\w+|[^\w\s]")
 LARGEST = 1000  # texts of which every pair is looked at
 
 
+def spoken(text: str) -> str:
+    """A completion without its reasoning: what stands after the last `</think>`, up to a `<think>` that never ends."""
+    return text.rpartition("</think>")[2].partition("<think>")[0]
+
+
 def _version() -> str:
     try:
         return version("sacrebleu")

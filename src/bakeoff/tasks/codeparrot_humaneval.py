@@ -14,7 +14,7 @@ from bakeoff.analysis.pass_at_k import pass_at_k
 from bakeoff.data.datasets import read
 from bakeoff.grading.code import Item, Verdict, grade_code, judge
 from bakeoff.grading.code.rows import program
-from bakeoff.grading.text import jaccard, unrelated_floor
+from bakeoff.grading.text import jaccard, spoken, unrelated_floor
 from bakeoff.study.spec import Decoding
 from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task, subset
 
@@ -75,22 +75,16 @@ def _grade(example: Example, text: str, item: Item, verdict: Verdict | None, pas
     if grade["scores"]:
         if len(passed) >= 5:
             grade["scores"]["pass@5"] = pass_at_k(len(passed), sum(passed), 5)
-        written = _body(_said(text), example.reference["entry_point"])
+        written = _body(spoken(text), example.reference["entry_point"])
         grade["scores"]["jaccard"] = jaccard(written, example.reference["solution"])
     return Grade(**grade)
 
 
 def _item(example: Example, text: str) -> Item:
     """A completion as a program with its problem's tests; one that says nothing is no program."""
-    prompt, entry_point, said = example.prompt[-1].content, example.reference["entry_point"], _said(text)
+    prompt, entry_point, said = example.prompt[-1].content, example.reference["entry_point"], spoken(text)
     code = program(prompt, said, entry_point) if said.strip() else ""
     return Item(code, (example.reference["test"],), entry_point, prompt)
-
-
-def _said(text: str) -> str:
-    """A completion without its reasoning; nothing where that does not end."""
-    _, ended, said = text.rpartition("</think>")
-    return said if ended or "<think>" not in said else ""
 
 
 def _body(text: str, entry_point: str) -> str:

@@ -269,8 +269,8 @@ def _grade(found: Sequence[Scored]) -> Grade:
 
 
 def _said(completion: Completion) -> str:
-    """A text after a reasoning model's thoughts."""
-    return completion.text.rpartition("</think>")[2].strip()
+    """A text without a reasoning model's thoughts."""
+    return text.spoken(completion.text).strip()
 
 
 def _exact_match(how: Metric, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Scored]:

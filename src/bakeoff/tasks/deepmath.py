@@ -60,7 +60,7 @@ def _grade(example: Example, completion: Completion, answer: str | None, judged:
     """A completion's scores, from the answer found in it and the verdict on that."""
     gold, answered = example.reference["answer"], judged.stage != "no-answer"
     detail: dict[str, Any] = {"gold": gold, "pred": answer, "stage": judged.stage}
-    said = completion.text.rpartition("</think>")[2]
+    said = text.spoken(completion.text)
     detail |= {"bleu": text.bleu_statistics(said, example.answer), "bleu_signature": text.BLEU_SIGNATURE}
     detail |= {} if answered else {"unparsable": True}
     if judged.equal is None:

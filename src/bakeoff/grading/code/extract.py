@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bakeoff.grading.text import spoken
+
 FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -13,7 +15,7 @@ def extract(text: str, entry_point: str) -> str:
     A fence that is never closed holds the rest. Looked for after the last `</think>`; reasoning that does not end has
     none.
     """
-    text = text.rpartition("</think>")[2].partition("<think>")[0]
+    text = spoken(text)
     blocks = FENCE.findall(text)
     defining = [block for block in blocks if defines(block, entry_point)]
     return (defining or blocks or [text])[0].strip("\n")
