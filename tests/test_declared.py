@@ -153,12 +153,13 @@ def test_texts_compared_by_overlap(tmp_path):
     assert one.floors("test", [cat, dog]) == {"jaccard": 0.0}
 
 
-def test_an_answer_that_nothing_can_grade_has_no_score(tmp_path):
+def test_an_answer_that_nobody_can_judge_is_not_right_and_said_to_be_undecided(tmp_path):
     rows = [{"q": "1", "a": "1/2"}]
     entry = {"name": "mine", "dataset_path": "rows", "doc_to_text": "q", "doc_to_target": "a"}
     one = task(study(tmp_path, entry | {"metric_list": ["math_verify", "exact_match"]}, train=rows, test=rows))
     (grade,) = one.grade(one.test("test", {}, None), [Completion(text="#### " + "x" * 6000)])
-    assert grade.scores == {} and grade.detail["stage"] == "ungraded" and "longer than" in grade.detail["why"]
+    assert grade.scores == {"math_verify": 0.0, "exact_match": 0.0}
+    assert grade.detail["undecided"] and grade.detail["stage"] == "ungraded" and "longer than" in grade.detail["why"]
 
 
 def test_rows_that_are_chats(tmp_path):

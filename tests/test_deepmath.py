@@ -100,8 +100,18 @@ def test_details_are_kept(tested):
     assert len(grade.detail["bleu"]) == 10 and "tok:13a" in grade.detail["bleu_signature"]
 
 
-def test_what_could_not_be_judged_has_no_scores(tested, monkeypatch):
-    """An answer that math-verify did not come to an end with is neither right nor wrong."""
+def test_an_answer_that_cannot_be_judged_is_not_right_and_is_counted(tested):
+    """Nobody gains by an answer that is left out, and a model that repeats a digit for ever fails no trial."""
+    answers = ["9^9^9^9", "1 + " * 500 + "1", "3" * 1400 + "x", "0." + "x" * 6000]
+    found = DeepMath().grade(tested["gsm8k"][:1] * 4, [Completion(text=f"Final Answer: {one}") for one in answers])
+    assert [grade.scores["exact_match"] for grade in found] == [0, 0, 0, 0]
+    assert [grade.scores["answered"] for grade in found] == [1, 1, 1, 1]
+    undecided = [grade for grade in found if grade.detail.get("undecided")]
+    assert len(undecided) >= 2 and all(grade.detail["stage"] == "ungraded" for grade in undecided)
+
+
+def test_where_what_judges_breaks_there_are_no_scores(tested, monkeypatch):
+    """It says nothing of the answer, which is neither right nor wrong."""
     hard = math.Judged(equal=None, stage="ungraded", detail="no answer in 15 s")
     monkeypatch.setattr(math, "judge", lambda pairs: [hard for _ in pairs])
     (unjudged,) = DeepMath().grade(tested["gsm8k"][:1], [Completion(text="Final Answer: 9^9^9^9")])

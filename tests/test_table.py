@@ -356,6 +356,19 @@ def test_an_item_that_one_run_could_not_grade_is_left_out_everywhere_and_this_is
     assert "record differs" not in kinds(found)
 
 
+def test_answers_that_nobody_could_judge_are_told(tmp_path: Path) -> None:
+    """They count as not right and stay in every mean."""
+
+    def graded(method: str, seed: int | None, i: int, value: float) -> tuple[dict[str, float], dict[str, Any]]:
+        return {"accuracy": 0.0 if i == 0 else value}, {"undecided": True} if (method, i) == ("base", 0) else {}
+
+    found = results(make_store(tmp_path, stripes({"base": 20, "lora": 36, "prompt": 28}), graded=graded))
+    assert {c.n_items for c in found.cells} == {40}
+    assert said(found, "undecided") == (
+        "sst2: answers too long or too hard to be judged (of 40 in a run), which count as not right: base 1."
+    )
+
+
 def test_a_draw_that_could_not_be_graded_leaves_its_item_the_others(tmp_path: Path) -> None:
     """Of lora/seed 0's item 0 the last of 4 draws is lost: 1 right of 3, and the item stays, with all runs' others."""
     store = make_store(

@@ -40,6 +40,7 @@ class Counted:
     draws: int = 1
     unparsable: int = 0
     left_out: int = 0  # samples without scores: they could not be graded
+    undecided: int = 0  # samples whose answers nothing could judge, and which score 0
     missed: bool = False  # whether any completion fell short by the headline metric
     texts: set[str] = field(default_factory=set)  # at most two: one tells a constant predictor
     answers: Counter[tuple[str, str | None]] = field(default_factory=Counter)  # (gold label, label said or None)
@@ -88,6 +89,7 @@ def _counted(samples: Sequence[Sample]) -> Counted:
     for sample in samples:
         counted.unparsable += bool(sample.detail.get("unparsable"))
         counted.left_out += not sample.scores
+        counted.undecided += bool(sample.scores and sample.detail.get("undecided"))
         counted.missed |= _fell_short(sample)
         if len(counted.texts) < 2:
             counted.texts.add(sample.text.strip())

@@ -53,6 +53,7 @@ def of_benchmark(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison
         *_pooling(table, cells, pairs),
         *_unparsable(cells),
         *_left_out(table),
+        *_undecided(table),
         *_mismatches(table),
         *_cut_short(table),
     ]
@@ -191,6 +192,16 @@ def _left_out(table: Table) -> Told:
     most = max(one.samples for one in counted.values())
     what = f"samples that could not be graded (of {most:,} in a run), and so are in no mean"
     return [("left out", f"{what}: {_where(lost, len(counted))}.")]
+
+
+def _undecided(table: Table) -> Told:
+    counted = {label: table.graded[run.key].benchmarks[table.benchmark] for label, run in _each(table)}
+    found = {label: one.undecided for label, one in counted.items() if one.undecided}
+    if not found:
+        return []
+    most = max(one.samples for one in counted.values())
+    what = f"answers too long or too hard to be judged (of {most:,} in a run), which count as not right"
+    return [("undecided", f"{what}: {_where(found, len(counted))}.")]
 
 
 def _mismatches(table: Table) -> Told:

@@ -27,11 +27,14 @@ class Judged:
     Stages: "no-answer" (there is none: False), "exact" (the same text), "number" (two numbers, compared exactly),
     "text" (the same but for typography, names, units and order, or different words), "math-verify" (formulas), and
     "ungraded": nothing could decide, `equal` is None. Ungraded is no word on the answer: count and report it.
+    `refused` says that an ungraded answer was too long or too hard to be judged, by rules that hold on any machine, and
+    not that what judges it broke.
     """
 
     equal: bool | None
     stage: Stage
     detail: str = ""
+    refused: bool = False
 
 
 def judge(
@@ -94,14 +97,15 @@ def _first(gold: str, pred: str | None) -> Judged | None:
     if gold.strip() == pred.strip():
         return Judged(True, "exact")
     if max(len(gold), len(pred)) > ENDLESS:
-        return Judged(None, "ungraded", f"longer than {ENDLESS:,} characters")
+        return Judged(None, "ungraded", f"longer than {ENDLESS:,} characters", refused=True)
     a, b = clean(gold), clean(pred)
     if not b:
         return Judged(False, "no-answer")
     verdict = alike(a, b, lambda *_: None)
     if verdict is None:
-        long = max(len(a), len(b)) > LONGEST
-        return Judged(None, "ungraded", f"longer than {LONGEST:,} characters") if long else None
+        if max(len(a), len(b)) > LONGEST:
+            return Judged(None, "ungraded", f"longer than {LONGEST:,} characters", refused=True)
+        return None
     numbers = all(value(measure(text)[0]) is not None for text in (a, b))
     return Judged(verdict, "number" if numbers else "text")
 
@@ -121,7 +125,7 @@ def _verified(
         if jobs and asked:
             workers.close()
     found = {
-        pair: Judged(a.equal, "ungraded" if a.equal is None else "math-verify", a.detail)
+        pair: Judged(a.equal, "ungraded" if a.equal is None else "math-verify", a.detail, a.refused)
         for pair, a in zip(asked, answers, strict=True)
     }
     found |= {pair: _known[pair] for pair in pairs if pair in _known}

@@ -303,8 +303,10 @@ def _math(how: Metric, examples: Sequence[Example], completions: Sequence[Comple
 def _math_scored(gold: str, answer: str | None, judged: math.Judged) -> Scored:
     detail: dict[str, Any] = {"gold": gold, "answer": answer, "stage": judged.stage}
     if judged.equal is None:
-        return None, detail | {"why": judged.detail}
-    return {"math_verify": float(judged.equal)}, detail | ({} if answer is not None else {"unparsable": True})
+        detail |= {"why": judged.detail, "undecided": judged.refused}
+        if not judged.refused:
+            return None, detail
+    return {"math_verify": float(bool(judged.equal))}, detail | ({} if answer is not None else {"unparsable": True})
 
 
 def _jaccard(how: Metric, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Scored]:

@@ -49,7 +49,11 @@ class DeepMath(Task):
         return subset(_BENCHMARKS[benchmark](sources), limit)
 
     def grade(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
-        """Answers are judged equal to gold by `grading.math.judge`; one that it could not judge has no scores."""
+        """Answers are judged equal to gold by `grading.math.judge`.
+
+        One that it refuses is not shown to be right, scores 0 and is counted as undecided; where what judges it broke,
+        there are no scores.
+        """
         found = [final_answer(completion.text) for completion in completions]
         golds = [example.reference["answer"] for example in examples]
         judged = math.judge(list(zip(golds, found, strict=True)))
@@ -64,8 +68,10 @@ def _grade(example: Example, completion: Completion, answer: str | None, judged:
     detail |= {"bleu": text.bleu_statistics(said, example.answer), "bleu_signature": text.BLEU_SIGNATURE}
     detail |= {} if answered else {"unparsable": True}
     if judged.equal is None:
-        return Grade(scores={}, detail={**detail, "why": judged.detail})
-    right = {"exact_match": judged.equal, "strict_match": answer == gold, "answered": answered}
+        detail |= {"why": judged.detail, "undecided": judged.refused}
+        if not judged.refused:
+            return Grade(scores={}, detail=detail)
+    right = {"exact_match": bool(judged.equal), "strict_match": answer == gold, "answered": answered}
     scores = {name: float(one) for name, one in right.items()}
     if completion.loss is not None:
         scores["loss"] = completion.loss

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,10 +27,15 @@ SERVED = 2000  # pairs after which a worker is replaced
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether a pair is equal; None where that could not be told, and why in words."""
+    """Whether a pair is equal; None where that could not be told, and why in words.
+
+    `refused` says that it is the pair that could not be judged: a worker said so, or spent its processor time on it. A
+    process that broke or was too late by the clock says nothing of the pair.
+    """
 
     equal: bool | None
     detail: str = ""
+    refused: bool = False
 
 
 class Broken(Exception):
@@ -52,12 +58,18 @@ class Worker:
             process.stdin.flush()
             said = json.loads(self._line(seconds))
         except (Broken, OSError, ValueError) as error:
+            spent = self._spent()
             self.kill()
-            return Answer(None, str(error))
+            return Answer(None, str(error), spent)
         self._served += 1
         if said.get("spent") or self._served >= SERVED:  # what was cut short may have left half a cache behind
             self.kill()
-        return Answer(said["equal"], said["detail"])
+        return Answer(said["equal"], said["detail"], said["equal"] is None)
+
+    def _spent(self) -> bool:
+        """Whether the kernel ended the process for the processor time that a pair took."""
+        code = self._process.poll() if self._process else None
+        return code is not None and hasattr(signal, "SIGPROF") and code == -signal.SIGPROF
 
     def kill(self) -> None:
         """End the process at once, from whichever thread; the next question starts another."""
