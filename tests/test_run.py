@@ -13,7 +13,7 @@ from toy import Toy
 
 import bakeoff
 from bakeoff.engine.randomness import generator
-from bakeoff.errors import InputError
+from bakeoff.errors import InputError, TrialError
 from bakeoff.run import plan as planning
 from bakeoff.run.progress import Progress
 from bakeoff.run.run import run
@@ -351,6 +351,30 @@ def test_a_groups_failing_rerun_is_the_lost_trials_alone(place, monkeypatch):
     assert all(path.read_bytes() == content for path, content in kept.items())
     again = run(study, place / "rerun")
     assert (again.ran, again.failed, store.record(keys[1]).status) == (1, (), "done")
+
+
+def test_a_trial_that_cannot_be_graded_fails_alone(place, monkeypatch):
+    """Three seeds share a pass; the answers of the second cannot be graded."""
+    from bakeoff.engine.evaluate import graded
+
+    calls: list[object] = []
+
+    def second_fails(ask, completions):
+        calls.append(ask)
+        if len(calls) == 2:
+            raise TrialError("2 of 100 samples could not be graded")
+        return graded(ask, completions)
+
+    settings = ["tasks=[{use: toy, validation: 8, split: validation}]", "seeds=[0, 1, 2]"]
+    only = "methods={lora: {use: lora, r: 2, target_modules: all-linear}}"
+    with monkeypatch.context() as patch:
+        patch.setattr("bakeoff.run.group.graded", second_fails)
+        outcome = run(load(place / "toy.yaml", [*settings, only]), place / "ungraded")
+    assert [(r.trial.seed, r.status, r.reason) for r in outcome.failed] == [
+        (1, "failed", "2 of 100 samples could not be graded")
+    ]
+    states = {t["seed"]: outcome.store.record(t["key"]).status for t in outcome.store.plan()["trials"]}
+    assert states == {0: "done", 1: "failed", 2: "done"}
 
 
 def test_a_diverging_trial_is_shown_and_the_others_finish(place):

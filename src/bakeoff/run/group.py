@@ -154,13 +154,18 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
         raise
     except Exception as error:  # the one place where a trial's failure becomes its record
         pending = [trial for trial in trials if not place.finished(trial)]
-        records = [about.failed(trial, error) for trial in pending]
-        for trial, record in zip(pending, records, strict=True):
-            place.store.stage(record.key)
-            place.store.commit(trial, record, [], [])
+        records = [_failed(place, about, trial, error) for trial in pending]
     for record in records:
         place.progress.trial(record)
     return records
+
+
+def _failed(place: Workplace, about: _About, trial: Trial, error: Exception) -> Record:
+    """Store a trial's failure."""
+    record = about.failed(trial, error)
+    place.store.stage(record.key)
+    place.store.commit(trial, record, [], [])
+    return record
 
 
 def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list[Record]:
@@ -194,6 +199,7 @@ class _Outcome:
     eval_seconds: float
     peak_bytes: int | None
     text_loss: float | None = None
+    failure: TrialError | None = None  # of this trial alone: its answers could not be graded
 
 
 def _lanes_engine(
@@ -265,7 +271,10 @@ def _outcome(
     samples: list[Sample] = []
     benchmarks: dict[str, Benchmark] = {}
     for ask, own in zip(asked, answers, strict=False):
-        found = graded(ask, own)
+        try:
+            found = graded(ask, own)
+        except TrialError as error:  # the others of the group are not to be lost over it
+            return _Outcome(learner, [], {}, train_seconds, eval_seconds, peak, failure=error)
         samples += found
         benchmarks[ask.benchmark] = _benchmark(ask, found)
     return _Outcome(learner, samples, benchmarks, train_seconds, eval_seconds, peak, text_loss)
@@ -299,10 +308,15 @@ def _cut(examples: Sequence[Encoded]) -> dict[str, int]:
 def _stored(
     place: Workplace, about: _About, backbone: Backbone, trial: Trial, method: Any, adapter: Adapter, out: _Outcome
 ) -> Record:
-    """Check the adapter's count, save it, and commit the trial; a trial that was stored before is left as it is."""
+    """Check the adapter's count, save it, and commit the trial, or that it could not be graded.
+
+    A trial that was stored before is left as it is.
+    """
     learner, key = out.learner, trial.key()
     if place.finished(trial):
         return place.store.record(key)
+    if out.failure:
+        return _failed(place, about, trial, out.failure)
     trainable = sum(p.numel() for p in adapter.parameters()) if method.trains else 0
     declared = method.parameters(backbone)
     if trainable != declared:
