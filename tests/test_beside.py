@@ -155,6 +155,37 @@ def test_a_model_from_the_hubs_cache_is_that_model(tmp_path):
         assert "model" not in only(results(tmp_path / str(i), line("0.8"), models={"gpt2": path})).reason
 
 
+def test_what_is_remarked_of_a_models_template_makes_it_no_other_model(tmp_path):
+    made = store(tmp_path, line("0.8", model="", model_inferred="a/R1"))
+    plan = made.plan()
+    notes = {
+        "models": {"gpt2": "a/R1 Its chat template's generation prompt ends in '<think>'."},
+        "paths": {"gpt2": "a/R1"},
+    }
+    made.write("plan.json", json.dumps(plan | {"notes": notes}))
+    assert only(tables_of.results(made)).reason == ""
+
+
+def test_what_has_no_interval_is_not_judged(tmp_path):
+    """One item, once: nothing is known of its spread in several runs."""
+    one = only(results(tmp_path, line("1", method="prompt", n="1"), n=1))
+    assert one.mean is not None and one.ci_low is None and one.difference is None
+    assert (one.verdict, one.reason) == ("cannot be compared", "what was measured has no interval")
+
+
+def test_the_parts_of_a_combination_are_compared_too(tmp_path):
+    from bakeoff.analysis.beside import _departures
+    from bakeoff.study.expand import expand
+    from bakeoff.study.load import load
+
+    original = load("paper/sentiment")
+    for settings, said in (([], []), (["methods.lora.r=2"], ["r 2 (the study: 8)"])):
+        study = load("paper/sentiment", settings)
+        trials = expand(study, {"gpt2": "w"}, {"sst2_imdb": "d"})
+        ran = next(trial for trial in trials if trial.method == "lora+prompt")
+        assert list(_departures(ran, original)) == said
+
+
 def test_an_untrained_model_needs_no_seeds(tmp_path):
     found = results(tmp_path, line("0.5", method="base"), seeds=(0,))
     assert only(found).verdict in ("agrees", "differs") and only(found).reason == ""

@@ -72,6 +72,8 @@ def _beside(row: Row, cell: Cell, reasons: Sequence[str]) -> Beside:
     interval = _interval(row)
     why = [*reasons, *([] if interval else [_no_interval(row)])]
     apart = _apart(row, cell, interval) if interval and not why else None
+    if apart and not (math.isfinite(apart.low) and math.isfinite(apart.high)):
+        apart, why = None, ["what was measured has no interval"]
     verdict = "agrees" if apart and apart.low <= 0 <= apart.high else "differs"
     return _row(row, interval).model_copy(
         update={
@@ -83,8 +85,8 @@ def _beside(row: Row, cell: Cell, reasons: Sequence[str]) -> Beside:
             "runs": len(cell.per_seed),
             "trained": cell.trained,
             "difference": (cell.mean or 0.0) - float(row.value) if apart else None,
-            "difference_low": _finite(apart.low) if apart else None,
-            "difference_high": _finite(apart.high) if apart else None,
+            "difference_low": apart.low if apart else None,
+            "difference_high": apart.high if apart else None,
             "verdict": "cannot be compared" if why else verdict,
             "reason": "; ".join(why),
         }
@@ -170,7 +172,8 @@ def _no_interval(row: Row) -> str:
 def _reasons(row: Row, cell: Cell, facts: Mapping[str, Any]) -> Iterator[str]:
     """Why a row and a cell are not of the same thing, from the table's columns and what was stored."""
     wanted = row.model_inferred or row.model
-    path = str(facts.get("models", {}).get(cell.model, cell.model))
+    told = facts.get("models", {}).get(cell.model, cell.model)
+    path = str(facts.get("paths", {}).get(cell.model, told))
     if wanted and not _is_model(path, wanted):
         yield f"another model: {PurePath(path).name}, not {wanted}"
     if cell.model in facts.get("random_weights", ()):
@@ -228,8 +231,14 @@ def _departures(trial: Trial | None, original: Study | None) -> Iterator[str]:
     yield from _changed(spec, trial.task_spec.model_dump(mode="json"))
     if trial.training is not None:
         yield from _changed(method.training.model_dump(mode="json"), trial.training.model_dump(mode="json"))
-    yield from _changed({k: v for k, v in method.config.items() if k != "parts"}, trial.method_config)
+    yield from _changed(_numbered(method.config), _numbered(trial.method_config))
     yield from _changed({"quantize": method.quantize}, {"quantize": trial.quantize})
+
+
+def _numbered(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's hyperparameters with the parts of a combination by their number."""
+    parts = {str(i): part for i, part in enumerate(config.get("parts", ()))}
+    return {**config, "parts": parts} if parts else dict(config)
 
 
 def _changed(written: Mapping[str, Any], ran: Mapping[str, Any]) -> Iterator[str]:
@@ -242,7 +251,3 @@ def _changed(written: Mapping[str, Any], ran: Mapping[str, Any]) -> Iterator[str
 
 def _told(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _finite(x: float) -> float | None:
-    return x if math.isfinite(x) else None

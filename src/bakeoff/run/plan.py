@@ -71,6 +71,7 @@ class Plan:
             "study": list(self.study.notes),
             "random_weights": [name for name, backbone in self.backbones.items() if backbone.random_weights],
             "models": {name: self._model_told(name) for name in self.study.models},
+            "paths": {name: spec.path for name, spec in self.study.models.items()},
             "methods": {name: _told(spec) for name, spec in self.study.methods.items()},
             "tasks": {name: self.told(name) for name in self.tasks},
             "data": [source.model_dump(mode="json") | {"told": str(source)} for source in self.sources()],
