@@ -158,6 +158,8 @@ def test_each_check_finds_what_it_is_for():
     assert verdicts("t,b,x,pass@1,0.500,10,,,", "t,b,x,pass@5,0.400,10,10,,")["pass@k"][-1] == "impossible as stated"
     assert verdicts("t,b,x,pass@1,0.100,10,,,", "t,b,x,pass@5,0.900,10,10,,")["pass@k"][-1] == "impossible as stated"
     assert verdicts("t,b,x,pass@5,0.9,10,3,,")["pass@k"] == ["impossible as stated"]
+    assert verdicts("t,b,x,pass@5,0.8523,164,5,,")["pass@k"] == ["impossible as stated"]
+    assert verdicts("t,b,x,pass@5,0.8523,164,,,")["pass@k"] == ["cannot be decided"]  # nobody said from how many draws
     prefix = ("t,b,x,accuracy,0.5000,1000,,,", "t,b,x,precision,0.5000,1000,,,", "t,b,x,f1,0.6667,1000,,,")
     assert verdicts(*prefix)["constant"] == ["consistent"]
     assert verdicts(*prefix)["confusion"] == ["consistent"]

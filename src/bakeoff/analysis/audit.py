@@ -178,6 +178,8 @@ def _from_draws(row: Row, k: int, given: int) -> Finding:
     enough = next((m for m in range(given + 1, given + 40) if attainable.pass_at_k(row.value, n, m, k)), None)
     more = f"; the unbiased estimate from {enough} draws can give it" if enough else ""
     text = f"no {n:,} problems with {given} draws give {row.value} (x {n:,} = {row.value * n:.2f}){more}"
+    if row.k is None:
+        return _finding("pass@k", row, "cannot be decided", f"how many draws is not stated; {text}")
     return _finding("pass@k", row, "impossible as stated", text)
 
 
