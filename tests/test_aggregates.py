@@ -371,3 +371,23 @@ def test_losses_that_do_not_separate_are_said_the_right_way_round(tmp_path: Path
     (verdict,) = found.verdicts
     assert f"{best} scored lowest" in verdict.headline and "not separable" in verdict.headline
     assert f"above {best}" in verdict.evidence
+
+
+def test_a_share_of_few_items_at_its_limit_has_their_interval_and_not_that_of_all(tmp_path: Path) -> None:
+    """A precision of 1 with 5 of 200 called positive is 5 of 5; leaving any item out changes nothing of it."""
+
+    def careful(method: str, seed: int | None, i: int, value: float) -> tuple[dict[str, float], dict[str, Any]]:
+        gold = ("negative", "positive")[i % 2]
+        chosen = "positive" if i in (1, 3, 5, 7, 9) else "negative"
+        detail = {"gold": gold, "chosen": chosen, "positive": "positive", "bleu": [1, 9, 0, 0, 0, 0, 1, 0, 0, 0]}
+        return {"accuracy": float(chosen == gold)}, detail
+
+    metrics = ("accuracy", "precision_binary", "recall_binary", "bleu")
+    found = results(make_store(tmp_path, bernoulli(RATE, 200), metrics=metrics, graded=careful))
+    for method in RATE:
+        precision = cells(found, "precision_binary")[method]
+        assert precision.mean == 1
+        assert (precision.ci_low, precision.ci_high) == pytest.approx(statistics.wilson(5, 5))
+        assert cells(found, "bleu")[method].mean == 0 and cells(found, "bleu")[method].ci_low is None
+        low, high = cells(found, "recall_binary")[method].ci_low, cells(found, "recall_binary")[method].ci_high
+        assert low is not None and high is not None and low < 0.05 < high

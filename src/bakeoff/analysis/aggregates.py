@@ -31,13 +31,15 @@ class Aggregate:
     """A metric as a function of totals.
 
     `count` turns samples into counts [samples, ...], `value` their sum [..., counts] into values [...]; `undefined`
-    says whether a sum leaves a ratio without a value, which then counts as 0. `needs` are the details that hold it all.
+    says whether a sum leaves a ratio without a value, which then counts as 0; `support` of items' counts [items, ...]
+    how many items a share rests on, 0 where it is none. `needs` are the details that hold it all.
     """
 
     needs: tuple[str, ...]
     count: Callable[[Sequence[Sample]], Floats]
     value: Callable[[Floats], Floats]
     undefined: Callable[[Floats], bool]
+    support: Callable[[Floats], int]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Tally:
     def undefined(self) -> bool:
         """Whether a ratio in it has nothing below the line."""
         return AGGREGATES[self.metric].undefined(self.counts.sum(axis=0))
+
+    @property
+    def support(self) -> int:
+        """How many of the items a share is of: those called positive for precision; of several labels the fewest."""
+        return AGGREGATES[self.metric].support(self.counts)
 
     def of(self, items: Iterable[str]) -> Tally:
         """The same, of some of the items."""
@@ -144,6 +151,10 @@ def _lacking(kind: str, totals: Floats) -> bool:
     return bool(np.any(_below(kind, totals) == 0))
 
 
+def _support(kind: str, counts: Floats) -> int:
+    return int((_below(kind, counts) > 0).sum(axis=0).min())
+
+
 # --- BLEU ---
 
 
@@ -172,12 +183,12 @@ def bleu(totals: Floats) -> Floats:
 def _of_labels(kind: str, average: str) -> Aggregate:
     needs = ("gold", "chosen", "positive") if average == "binary" else ("gold", "chosen")
     count = _positive if average == "binary" else _every_label
-    return Aggregate(needs, count, partial(_ratio, kind), partial(_lacking, kind))
+    return Aggregate(needs, count, partial(_ratio, kind), partial(_lacking, kind), partial(_support, kind))
 
 
 AGGREGATES: Mapping[str, Aggregate] = {
     **{f"{kind}_{a}": _of_labels(kind, a) for kind in ("f1", "precision", "recall") for a in ("binary", "macro")},
-    "bleu": Aggregate(("bleu",), _bleu_counts, bleu, lambda totals: False),
+    "bleu": Aggregate(("bleu",), _bleu_counts, bleu, lambda totals: False, lambda counts: 0),
 }
 """The aggregates by name. A sample's details `gold` and `chosen` are its labels. `*_binary` are of the label that
 `positive` names, `*_macro` unweighted means over all gold labels: scikit-learn's with `labels=` these."""

@@ -197,7 +197,7 @@ class Table:
         undefined = sum(self.undefined(run) for run in runs)
         low = high = math.nan
         if array is not None and undefined < len(runs):
-            low, high = st.mean_interval(array, self.seed_pool(name), fraction=self.percent)
+            low, high = self._interval(name, array)
         trained = self.trained[name]
         texts = [record.text_loss for record in records if record.text_loss]
         return Cell(
@@ -240,6 +240,18 @@ class Table:
             text_loss=texts[0].before if texts else None,
             text_loss_changes=tuple(text.change for text in texts) if trained else (),
         )
+
+    def _interval(self, name: str, array: Any) -> st.Interval:
+        """The interval of a method's mean.
+
+        Pseudo-values that are all the same (a precision of 1) tell nothing of what leaving items out can do: the
+        interval is then Wilson's for the items that the share rests on, and none where it is no share (BLEU).
+        """
+        if not self.aggregate or np.ptp(array) > 0:
+            return st.mean_interval(array, self.seed_pool(name), fraction=self.percent)
+        tallies = (self.graded[run.key].tallies[self.benchmark, self.metric] for run in self.done[name])
+        n = min(tally.of(self.items).support for tally in tallies) if self.percent else 0
+        return st.wilson(float(array[0, 0]) * n, n) if n else st.Interval(math.nan, math.nan)
 
     def comparisons(self) -> list[Comparison]:
         """Every pair with results, Holm-adjusted within the family of those that could be tested.
