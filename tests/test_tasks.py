@@ -139,6 +139,18 @@ def test_one_class_alone_is_no_split_unless_a_small_limit_made_it():
                 splits(Same(), spec, {})
 
 
+def test_two_test_items_of_one_id_are_an_error():
+    """Their scores would pass for two draws of one item."""
+
+    class Twice(Toy):
+        def test(self, benchmark, sources, limit):
+            first, second, *rest = super().test(benchmark, sources, limit)
+            return [first, second.model_copy(update={"id": first.id}), *rest]
+
+    with pytest.raises(InputError, match="two examples of the"):
+        splits(Twice(), TaskSpec(use="toy"), {})
+
+
 def test_choices_keep_their_margin():
     task, sources = load("mini_sentiment")
     example = task.test("mini_sentiment", sources, 1)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -124,6 +125,7 @@ def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
     _check(task, "train", train, spec.train_limit)
     for name, rows in tested.items():
         _check(task, name, rows, spec.test_limit)
+        _check_ids(task, name, rows)
     return Splits(
         train=tuple(train),
         benchmarks=tested,
@@ -156,6 +158,14 @@ def _check(task: Task, name: str, rows: Sequence[Example], limit: int | None) ->
     if len({row.answer for row in rows}) == 1:
         what = f"all {len(rows)} answers of the {name} split are {rows[0].answer!r}, so there is nothing to choose"
         raise InputError(where, what, "check `data:` and the limits")
+
+
+def _check_ids(task: Task, name: str, rows: Sequence[Example]) -> None:
+    """InputError where two test items have one id: their scores would count as two draws of one item."""
+    twice = next((one for one, n in Counter(row.id for row in rows).items() if n > 1), None)
+    if twice is not None:
+        what = f"two examples of the {name} split have the id {twice!r}"
+        raise InputError(f"tasks.{task.name}", what, "give every row an id of its own")
 
 
 def _fingerprint(train: Sequence[Example], tested: dict[str, tuple[Example, ...]]) -> str:
