@@ -91,7 +91,7 @@ def test_with_no_network_and_no_cache_one_line_says_what_to_do(tmp_path):
     assert (
         "offline by HF_HUB_OFFLINE" in error and str(tmp_path / "datasets") in error and "the study's `data:`" in error
     )
-    assert error.endswith("provide local files with `data: {own/set: FOLDER}` in the study") and "\n" not in error
+    assert error.endswith("or with `--set data.own/set=FOLDER`") and "\n" not in error
 
 
 def test_a_local_folder_is_not_taken_for_the_hubs(tmp_path, monkeypatch):

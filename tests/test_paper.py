@@ -11,6 +11,8 @@ from conftest import ROOT, shared
 
 from bakeoff.analysis.grid import grids
 from bakeoff.analysis.table import results
+from bakeoff.errors import InputError
+from bakeoff.run.plan import make
 from bakeoff.run.run import run
 from bakeoff.study.expand import expand
 from bakeoff.study.load import builtin_names, load
@@ -86,6 +88,22 @@ def test_the_ablations_have_15_cells_each(name, scale):
     scales = [config["lora_alpha"] / config["r"] for config in list(rows.values())[::3]]
     assert tuple(scales) == scale
     assert len(expand(load(name), {"gpt2": "w"}, {"deepmath": "d"})) == 1 + 15 * 3
+
+
+def test_answers_of_the_t5_study_leave_room_for_prompts_in_t5s_own_context(tmp_path):
+    """The plan holds at 512 positions with the study's own decoding; longer answers are refused before anything."""
+    shared("data")
+    where = random_model("t5", tmp_path / "t5")
+    asked, places = [f"models.t5.path={where}", "training.max_steps=2"], ROOT / "studies" / "local-data.yaml"
+    without = {"qlora"} if importlib.util.find_spec("bitsandbytes") is None else set()
+    study = load("paper/t5", asked, limit=4, places=places)
+    study = study.model_copy(update={"methods": {n: m for n, m in study.methods.items() if n not in without}})
+    plan = make(study)
+    assert plan.backbones["t5"].context == 512 and len(plan.examples["deepmath"].train) == 4
+    longer = [*asked, "tasks=[{use: deepmath, benchmarks: [deepmath], decoding: {max_new_tokens: 448}}]"]
+    study = load("paper/t5", [*longer, "methods={base: {use: base}}"], limit=4, places=places)
+    with pytest.raises(InputError, match=r"tasks\.deepmath\.decoding\.max_new_tokens: 448 leave no room"):
+        make(study)
 
 
 @pytest.mark.slow

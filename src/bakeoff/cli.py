@@ -591,6 +591,7 @@ def _quiet_libraries() -> None:
     """Silence what Hugging Face's libraries print about themselves."""
     warnings.filterwarnings("ignore", module=r"(transformers|peft|huggingface_hub|torch)\b.*")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each try of a hub that is out of reach
     from huggingface_hub.utils import disable_progress_bars
     from transformers.utils import logging as chatter
 

@@ -361,7 +361,8 @@ def _absent(library: Any, error: Exception) -> str:
 
 
 def _provide(hub_id: str) -> str:
-    return f"provide local files with `data: {{{hub_id}: FOLDER}}` in the study"
+    given = f"`data: {{{hub_id}: FOLDER}}` in the study or in a file for `--from`"
+    return f"provide local files with {given}, or with `--set data.{hub_id}=FOLDER`"
 
 
 def _commit(builder: Any) -> str | None:

@@ -303,7 +303,7 @@ def locate(spec: Model, where: str) -> Path:
         raise InputError(
             where,
             f"'{spec.path}' is no local directory and could not be had from the hub ({reason})",
-            "give a local model directory, or connect to the hub",
+            f"give a local model directory, with `--set {where}=DIR` or a file for `--from`, or connect to the hub",
         ) from None
     _check_files(Path(found), where)
     return Path(found)

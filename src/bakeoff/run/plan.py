@@ -149,6 +149,7 @@ def make(study: Study, group_size: int | None = None) -> Plan:
     parameters = {
         (m, name): count(study, backbone, name) for m, backbone in backbones.items() for name in study.methods
     }
+    _check_room(study, tasks, backbones)
     examples = {name: splits(task, study.tasks[name], study.data) for name, task in tasks.items()}
     weights = {name: weights_hash(spec, f"models.{name}.path") for name, spec in study.models.items()}
     text = held_out(study.forgetting, study.data) if study.forgetting else None
@@ -220,6 +221,22 @@ def count(study: Study, backbone: Backbone, name: str) -> int:
             "give at most half of it",
         )
     return count
+
+
+def _check_room(study: Study, tasks: Mapping[str, Task], backbones: Mapping[str, Backbone]) -> None:
+    """InputError where the new tokens of a task's answers leave a model no room for a prompt."""
+    virtual = max(build(spec.use, spec.config).virtual_tokens() for spec in study.methods.values())
+    for name, task in tasks.items():
+        spec = study.tasks[name]
+        if task.kind == "choose" and spec.answering != "generate":
+            continue
+        new = (spec.decoding or task.decoding).max_new_tokens
+        for model, backbone in backbones.items():
+            room = context_for(backbone, virtual)
+            if new >= room:
+                where = f"tasks.{name}.decoding.max_new_tokens"
+                what = f"{new} leave no room for a prompt: {model} has {room} tokens for text, of {backbone.context}"
+                raise InputError(where, what, f"give a good deal less than {room}, or another model")
 
 
 def _quantizable(method: Method, where: str) -> None:
