@@ -139,6 +139,13 @@ def test_one_class_alone_is_no_split_unless_a_small_limit_made_it():
                 splits(Same(), spec, {})
 
 
+def test_one_file_for_two_splits_is_an_error(tmp_path):
+    """SST-2's sentences would be tested on that it was trained on."""
+    (tmp_path / "all.tsv").write_text("sentence\tlabel\na fine film\t1\na dull film\t0\n")
+    with pytest.raises(InputError, match=r"all\.tsv serves both split 'train' and 'validation'"):
+        splits(find("tasks", "sst2", "")(), TaskSpec(use="sst2"), {"stanfordnlp/sst2": str(tmp_path / "all.tsv")})
+
+
 def test_two_test_items_of_one_id_are_an_error():
     """Their scores would pass for two draws of one item."""
 

@@ -6,7 +6,7 @@ import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 from bakeoff.data.datasets import Noted, Source, Sources, subset
@@ -122,6 +122,7 @@ def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
         tested = {names[0]: tuple(subset(held, spec.test_limit))}
     else:
         tested = {name: tuple(task.test(name, noted, spec.test_limit)) for name in names}
+    _check_files(noted.facts)
     _check(task, "train", train, spec.train_limit)
     for name, rows in tested.items():
         _check(task, name, rows, spec.test_limit)
@@ -158,6 +159,15 @@ def _check(task: Task, name: str, rows: Sequence[Example], limit: int | None) ->
     if len({row.answer for row in rows}) == 1:
         what = f"all {len(rows)} answers of the {name} split are {rows[0].answer!r}, so there is nothing to choose"
         raise InputError(where, what, "check `data:` and the limits")
+
+
+def _check_files(sources: Iterable[Source]) -> None:
+    """InputError where one file served two splits: what is tested on would be what was trained on."""
+    served: dict[tuple[Any, ...], str] = {}
+    for one in sources:
+        if one.files and served.setdefault((one.id, one.files), one.split) != one.split:
+            what = f"{one.files[0][0]} serves both split '{served[one.id, one.files]}' and '{one.split}'"
+            raise InputError(f"data.{one.id}", what, "give a folder with a file for each split")
 
 
 def _check_ids(task: Task, name: str, rows: Sequence[Example]) -> None:
