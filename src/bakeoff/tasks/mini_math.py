@@ -16,6 +16,7 @@ class MiniMath(Task):
     """1,000 training problems and 200 test problems, or as many as the limits say; no files are read."""
 
     name = "mini_math"
+    version = 2
     kind: ClassVar[Literal["choose", "generate"]] = "generate"
     metrics = ("exact_match",)
     benchmarks = ("mini_math",)
