@@ -173,6 +173,18 @@ def test_what_has_no_interval_is_not_judged(tmp_path):
     assert (one.verdict, one.reason) == ("cannot be compared", "what was measured has no interval")
 
 
+def test_a_study_of_another_name_is_compared_with_the_one_whose_table_it_has():
+    from bakeoff.analysis.beside import _original
+    from bakeoff.study.load import load
+
+    sentiment = load("paper/sentiment")
+    assert sentiment.published and _original("mine", sentiment.published) == sentiment
+    twice = load("paper/ablation-2r")
+    assert twice.published == load("paper/ablation").published
+    assert _original(twice.study, twice.published or "") == twice
+    assert _original("mine", HEAD) is None
+
+
 def test_the_parts_of_a_combination_are_compared_too(tmp_path):
     from bakeoff.analysis.beside import _departures
     from bakeoff.study.expand import expand

@@ -11,8 +11,8 @@ zero, else it *differs*. That interval joins two others by square-and-add (`stat
 Both may have been judged on the same items, which this does not know: intervals are then wider than need be.
 
 Where the runs were not of what was published, nothing is said but why: what ran is compared with the table's own
-columns (model, n) and with the built-in study of the same name as it stands. Only shares of a known number of items
-have an interval; other values are shown and not judged.
+columns (model, n) and with the built-in study of the same name, or else of the same table, as it stands. Only shares of
+a known number of items have an interval; other values are shown and not judged.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def beside(plan: Mapping[str, Any], cells: Sequence[Cell], records: Mapping[str,
     """Every row of the plan's published table beside its cell, of every model that was measured; () without a table."""
     if not plan.get("published"):
         return ()
-    original, facts = _original(plan["study"]), plan.get("notes", {})
+    original, facts = _original(plan["study"], plan["published"]), plan.get("notes", {})
     trials: dict[tuple[str, str, str], Trial] = {}
     for record in records.values():
         trials.setdefault((record.trial.model, record.trial.task, record.trial.method), record.trial)
@@ -207,16 +207,16 @@ def _stand_ins(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"other data: {one['rows']:,} rows in place of {one['id']}'s {whole[0]:,}"
 
 
-def _original(study: str) -> Study | None:
-    """The built-in study of that name as it stands, None where there is none."""
+def _original(study: str, published: str = "") -> Study | None:
+    """The built-in study of that name as it stands, else the first one with that table; None where there is none."""
+    built_in: list[Study] = []
     for name in builtin_names():
         try:
-            found = load(name)
+            built_in.append(load(name))
         except InputError:
             continue
-        if found.study == study:
-            return found
-    return None
+    same = [one for one in built_in if one.study == study]
+    return next(iter([*same, *(one for one in built_in if published and one.published == published)]), None)
 
 
 def _departures(trial: Trial | None, original: Study | None) -> Iterator[str]:
