@@ -85,6 +85,12 @@ def test_everything_asked_is_on_disk(finished, place):
     assert len(bakeoff.open(store.directory).cells) == len(cells)
 
 
+def test_a_report_names_a_local_model_by_its_folder_not_its_path(finished, place):
+    for name in ("report.html", "report.md", "results.json", "results.csv"):
+        assert str(place) not in (finished.store.directory / name).read_text()
+    assert "model (a local folder)" in (finished.store.directory / "report.html").read_text()
+
+
 def test_same_seed_trials_of_all_methods_see_the_same_text(finished):
     tokens = {
         record.cost.train_tokens

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -108,8 +109,10 @@ class Plan:
         return {name: self.tasks[task].floors(name, rows) for name, rows in self.examples[task].benchmarks.items()}
 
     def _model_told(self, name: str) -> str:
-        """Where a model lies, and what is done otherwise than its chat template says."""
-        return " ".join(filter(None, [self.study.models[name].path, remark(self.backbones[name].tokenizer)]))
+        """A model's hub id, or the name of its folder, and what is done otherwise than its chat template says."""
+        path = Path(self.study.models[name].path)
+        told = f"{path.name} (a local folder)" if path.is_dir() else str(path)
+        return " ".join(filter(None, [told, remark(self.backbones[name].tokenizer)]))
 
     def _forgetting(self) -> dict[str, Any]:
         """The held-out text, and the models that have no loss on it."""
