@@ -262,7 +262,7 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
         "trained_on": {
             task: told["trained_on"] for task, told in plan.get("tasks", {}).items() if "trained_on" in told
         },
-        "notes": plan.get("notes", {}),
+        "notes": {name: told for name, told in plan.get("notes", {}).items() if name != "paths"},
         "forgetting": plan.get("forgetting"),
     }
 

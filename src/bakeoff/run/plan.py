@@ -118,7 +118,7 @@ class Plan:
         """The held-out text, and the models that have no loss on it."""
         assert self.held_out and self.study.forgetting
         without = [name for name, backbone in self.backbones.items() if backbone.encoder_decoder]
-        return {"text": self.study.forgetting.text, "texts": len(self.held_out.texts), "not_available": without}
+        return {"text": self.held_out.source.id, "texts": len(self.held_out.texts), "not_available": without}
 
     def sources(self) -> list[Source]:
         """What was read, each once."""
