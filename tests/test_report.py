@@ -438,6 +438,11 @@ def test_several_studies_are_one_summary(tmp_path: Path) -> None:
     console = Console(width=140, file=io.StringIO(), color_system=None)
     console.print(summary.terminal(found))
     shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    console = Console(width=70, file=io.StringIO(), color_system=None)
+    console.print(summary.terminal(found))
+    narrow = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "trained on" in shown and "trained on" not in narrow.split("won:")[0]
+    assert "separable)" in narrow.split("won:")[0], "a word is broken"
     for text in ("".join(Page(html).words), markdown.replace("\\", ""), " ".join(shown.split())):
         assert "not separable" in text and "no ranking" in text and words.number(first.mean) in text
     assert json.loads(published)["lines"][0]["winner"] == "lora"

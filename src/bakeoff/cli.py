@@ -172,6 +172,8 @@ def report(
     from bakeoff.store.store import Store
 
     stores, formats = [Store.open(directory) for directory in directories], tuple(format_.split(","))
+    if len({store.directory.resolve() for store in stores}) < len(stores):
+        raise InputError("DIR", "one study is given twice")
     if len(stores) > 1 or out:
         _summary(stores, formats, out)
         return
@@ -522,8 +524,11 @@ def _close(study: Study, outcome: Outcome) -> None:
     trained = f"{outcome.ran} trials run" if outcome.ran else "nothing left to run"
     kept = f", {outcome.kept} kept from before" if outcome.kept else ""
     console.print(f"{study.study}: {trained}{kept}. Read {outcome.store.directory / 'report.html'}", highlight=False)
+    alike: dict[tuple[str, str], list[str]] = {}  # trials that ended in the same way: the reason is said once
     for record in outcome.failed:
-        console.print(f"{record.status}: {record.trial.label()}: {record.reason}", markup=False, highlight=False)
+        alike.setdefault((record.status, str(record.reason)), []).append(record.trial.label())
+    for (status, reason), labels in alike.items():
+        console.print(f"{status}: {', '.join(labels)}: {reason}", markup=False, highlight=False)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -541,9 +546,9 @@ def _show_plan(made: Plan) -> None:
         f"{made.study.study}: {len(trials)} trials in {len(groups)} groups of up to {made.group_size} on {made.device}"
     )
     for name in made.examples:
-        console.print(f"  {name}: {made.told(name)}")
+        console.print(f"  {name}: {made.told(name)}", soft_wrap=True)
         for line in made.told_of_data(name):
-            console.print(f"    {line}")
+            console.print(f"    {line}", soft_wrap=True)
     table = Table("model", "method", "trainable", "of all", "trials", box=None, pad_edge=False)
     for (model, method), count in made.parameters.items():
         own = [t for t in trials if (t.model, t.method) == (model, method)]

@@ -180,8 +180,13 @@ def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -
 
 
 def _unparsable(cells: Sequence[Cell]) -> Told:
-    shares = [f"{cell.method} {words.score(cell.unparsable)}" for cell in cells if cell.unparsable > 0]
-    return [("unparsable", f"completions no answer could be read from: {', '.join(shares)}.")] if shares else []
+    shares = {cell.method: words.score(cell.unparsable) for cell in cells if cell.unparsable > 0}
+    if not shares:
+        return []
+    alike = len(shares) == len(cells) > 2 and len(set(shares.values())) == 1
+    each = ", ".join(f"{method} {share}" for method, share in shares.items())
+    told = f"{shares[cells[0].method]} for every method" if alike else each
+    return [("unparsable", f"completions no answer could be read from: {told}.")]
 
 
 def _left_out(table: Table) -> Told:
@@ -232,7 +237,9 @@ def _cut_short(table: Table) -> Told:
             if number and any(part in name for part in SHORT):
                 found.setdefault(name.replace("_", " "), {})[label] = number
     kept = {name: "; the head and the tail were kept" for name in found if name.endswith("prompts cut")}
-    return [(name, f"{_where(counts, len(runs))}{kept.get(name, '')}.") for name, counts in found.items()]
+    trained = sum(run.seed is not None for _, run in runs)  # an untrained model has no training prompts to be cut
+    of = {name: trained if name.startswith("training") else len(runs) for name in found}
+    return [(name, f"{_where(counts, of[name])}{kept.get(name, '')}.") for name, counts in found.items()]
 
 
 def _where(counts: Mapping[str, int], runs: int) -> str:

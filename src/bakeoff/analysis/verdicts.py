@@ -12,6 +12,7 @@ from bakeoff.analysis.benchmark import Table
 from bakeoff.analysis.result import ALPHA, Cell, Comparison, Verdict
 
 Ranked = Sequence[Cell]  # best first
+NAMED = 4  # so many methods that tie are named, of more the first
 UNDECIDED = ("too few seeds", "rests on pooling")  # an untrained model against a method with two seeds
 
 
@@ -147,7 +148,8 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
     if len(tied) == 1:
         top = f"{best.method} scored {_most(table)} ({_value(table, best)}), but {others} it"
     else:
-        top = f"{words.listed(tied)} tie at {_value(table, best)}" + (f"; {others} {best.method}" if rest else "")
+        named = words.listed(tied) if len(tied) <= NAMED else f"{best.method} and {len(tied) - 1} others"
+        top = f"{named} tie at {_value(table, best)}" + (f"; {others} {best.method}" if rest else "")
     worse = "above" if table.lower_is_better else "below"
     lead = (
         f"{rest[0].method} is {gap} {worse} {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +24,14 @@ from bakeoff.report.html import HERE, POLICY
 from bakeoff.report.markdown import escape, grid
 
 HEADS = ("study", "model", "trained on", "tested on", "best", "metric", "95 % interval", "untrained", "n", "k")
+# How the table gives way to a narrow terminal, step by step: columns left out, which are on the page.
+STEPS: tuple[Collection[str], ...] = (
+    ("model",),
+    ("model", "trained on"),
+    ("model", "trained on", "untrained"),
+    ("model", "trained on", "untrained", "95 % interval"),
+    ("model", "trained on", "untrained", "95 % interval", "metric"),
+)
 NAMED = 3  # so many methods that are not separable are named, of more the best
 EXPLAINED = (
     "Best: a winner stands alone, separated from every other ranked method with three seeds or more. Where several "
@@ -48,19 +57,44 @@ def write(found: Summary, out: Path, formats: Sequence[str]) -> list[Path]:
 
 def terminal(found: Summary) -> Group:
     """The table and each benchmark's verdict for a terminal."""
+    parts: list[RenderableType] = [Padding(_Lines(found), (0, 0, 1, 0))]
+    parts += [Text(f"{line.study}: {tables.inert(line.headline)}") for line in found.lines]
+    return Group(*parts, Text(EXPLAINED, style="dim"))
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The table in the console's width: columns give way before words are broken."""
+
+    found: Summary
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        drawn = [_grid(self.found, without) for without in STEPS]
+        wide = options.update(width=1000)
+        fitting = (one for one in drawn if console.measure(one, options=wide).minimum <= options.max_width)
+        yield next(fitting, drawn[-1])
+
+
+def _grid(found: Summary, without: Collection[str]) -> Table:
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    heads = [head for head in HEADS if head != "model"]
+    heads = [head for head in HEADS if head not in without]
     for head in heads:
         right = head in ("metric", "n", "k", "untrained")
-        whole = right or head == "95 % interval"
-        shown.add_column(head, justify="right" if right else "left", overflow="fold", no_wrap=whole)
+        whole = right or head in ("study", "tested on", "95 % interval")
+        own = [head, *(row(line)[HEADS.index(head)] for line in found.lines)]
+        pieces = own if whole else " ".join(own).split()
+        shown.add_column(
+            head,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=whole,
+            min_width=max(map(len, pieces), default=1),
+        )
     for line in found.lines:
         texts = {head: tables.inert(text) for head, text in zip(HEADS, row(line), strict=True)}
         won = "bold green" if line.winner else ""
         shown.add_row(*(Text(texts[head], style=won if head == "best" else "") for head in heads))
-    parts: list[RenderableType] = [Padding(shown, (0, 0, 1, 0))]
-    parts += [Text(f"{line.study}: {tables.inert(line.headline)}") for line in found.lines]
-    return Group(*parts, Text(EXPLAINED, style="dim"))
+    return shown
 
 
 def row(line: Line) -> tuple[str, ...]:
