@@ -65,6 +65,8 @@ def test_several_studies_are_summed_up_and_their_own_reports_left_alone(here, mo
     shown = " ".join(capsys.readouterr().out.split())
     assert "first: lora beats every other ranked method" in shown and "second: lora beats" in shown
     assert "wrote" not in shown and not (here / "first" / "report.html").exists()
+    assert call(monkeypatch, "report", "first", "second", "first/") == 2
+    assert "one study is given twice" in capsys.readouterr().err
     assert call(monkeypatch, "report", "first", "second", "--out", "both", "--format", "md,json") == 0
     assert sorted(path.name for path in (here / "both").iterdir()) == ["summary.json", "summary.md"]
     assert call(monkeypatch, "report", "first", "nowhere", "--out", "neither") == 2

@@ -408,6 +408,19 @@ def test_a_record_that_contradicts_its_samples_is_reported(tmp_path: Path) -> No
     assert said(found, "prompts cut") == "sst2: 7 in every run; the head and the tail were kept."
 
 
+def test_what_is_alike_in_every_run_is_said_once(tmp_path: Path) -> None:
+    """An untrained model has no training prompts, so it is not among the runs that those are counted over."""
+    store = make_store(tmp_path, bernoulli(RATE, 50), detail=lambda method, i: {"unparsable": i < 10})
+    for trial in store.plan()["trials"]:
+        path = store.trials / trial["key"] / "record.json"
+        record = json.loads(path.read_text())
+        record["counts"] = {} if trial["seed"] is None else {"training_prompts_cut": 3}
+        path.write_text(json.dumps(record))
+    found = results(store)
+    assert said(found, "training prompts cut") == "sst2: 3 in every run; the head and the tail were kept."
+    assert said(found, "unparsable").endswith("20.0\N{NO-BREAK SPACE}% for every method.")
+
+
 def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:
     store = make_store(
         tmp_path,
