@@ -17,7 +17,7 @@ from rich.console import Console
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis import words
-from bakeoff.analysis.grid import grids
+from bakeoff.analysis.grid import FAINTEST, grids
 from bakeoff.analysis.summary import summarise
 from bakeoff.analysis.table import results
 from bakeoff.errors import InputError
@@ -359,6 +359,17 @@ def test_noise_is_coloured_evenly_and_a_loss_by_its_lowest(tmp_path: Path) -> No
     lost = replace(grid, metric="loss")
     assert lost.lower and lost.best is not None
     assert lost.best.mean == min(cell.mean or 0 for cell in grid.cells.values())
+
+
+def test_equal_values_have_no_best_colour_and_near_ones_enough_digits(tmp_path: Path) -> None:
+    (grid,) = grids(results(grid_store(tmp_path)).cells)
+    near = {
+        place: cell.model_copy(update={"mean": 0.5 + 1e-4 * i}) for i, (place, cell) in enumerate(grid.cells.items())
+    }
+    assert replace(grid, cells=near).places == 3  # 50.000 to 50.050 %
+    even = replace(grid, cells={place: cell.model_copy(update={"mean": 0.0}) for place, cell in grid.cells.items()})
+    assert {even.strength(cell) for cell in even.cells.values()} == {FAINTEST} and even.places == 1
+    assert svg.ramp(even) == "" and "rect" in svg.ramp(grid)
 
 
 def test_a_loss_that_separates_cells_is_outlined_by_its_own_tests(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -40,10 +41,25 @@ class Grid:
         return all(cell.percent for cell in self.cells.values())
 
     @property
+    def spread(self) -> float:
+        """How far apart the values are."""
+        means = [cell.mean for cell in self.cells.values() if cell.mean is not None]
+        return max(means) - min(means) if means else 0.0
+
+    @property
     def span(self) -> float:
         """How far apart the values are, and at least `noise`: what may be noise looks even."""
-        means = [cell.mean for cell in self.cells.values() if cell.mean is not None]
-        return max(max(means) - min(means), self.noise) if means else 0.0
+        return max(self.spread, self.noise)
+
+    @property
+    def places(self) -> int:
+        """Decimals that tell the values apart: the usual number, or two digits of their spread, at most four."""
+        shown = self.spread * (100 if self.percent else 1)
+        return (
+            max(1 if self.percent else 2, min(4, 1 - math.floor(math.log10(shown))))
+            if shown
+            else 1 + (not self.percent)
+        )
 
     @property
     def best(self) -> Cell | None:
@@ -52,10 +68,19 @@ class Grid:
         return min(known, key=lambda cell: (cell.mean or 0) * (1 if self.lower else -1), default=None)
 
     def strength(self, cell: Cell) -> float | None:
-        """How strongly a cell is coloured: 1 for the best, falling linearly over `span`; None without a result."""
+        """How strongly a cell is coloured: 1 for the best, falling linearly over `span`; None without a result.
+
+        Where all values are the same, none is the best and all are faint.
+        """
         if cell.mean is None or self.best is None or self.best.mean is None:
             return None
-        lost = abs(self.best.mean - cell.mean) / self.span if self.span else 0.0
+        if not self.spread:
+            return FAINTEST
+        return self.strength_of(cell.mean, self.best.mean)
+
+    def strength_of(self, value: float, best: float) -> float:
+        """How strongly a value is coloured beside the best one."""
+        lost = abs(best - value) / self.span if self.span else 0.0
         return STRONGEST - (STRONGEST - FAINTEST) * min(lost, 1.0)
 
 

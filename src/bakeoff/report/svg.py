@@ -184,19 +184,25 @@ def heat(grid: Grid, outlined: Collection[str]) -> Markup:
 
 
 def ramp(grid: Grid) -> Markup:
-    """The colours of a heat map from the faintest to the strongest, with the values that they stand for."""
+    """The colours of a heat map from the faintest to the strongest, with the values that they stand for.
+
+    Nothing where all values are the same.
+    """
+    if not grid.spread:
+        return Markup()
     best = grid.best.mean if grid.best and grid.best.mean is not None else math.nan
-    worst = best + grid.span if grid.lower else best - grid.span
+    worst = best + grid.span if grid.lower else max(0.0, best - grid.span)
+    faint = grid.strength_of(worst, best)
     tiles = [
         Markup('<rect class="tile" x="{}%" y="0" width="2.5%" height="12" stroke="none" fill-opacity="{}"/>').format(
-            _n(_GUTTER + 12 + 2.5 * i), _n(_DEEPEST * (0.05 + 0.95 * i / 11))
+            _n(_GUTTER + 12 + 2.5 * i), _n(_DEEPEST * (faint + (1 - faint) * i / 11))
         )
         for i in range(12)
     ]
     order = ", lower is better" if grid.lower else ""
     ends = [
-        _text(_GUTTER + 11, 10, words.number(worst, grid.percent), "end"),
-        _text(_GUTTER + 43, 10, words.number(best, grid.percent) + order, "start"),
+        _text(_GUTTER + 11, 10, words.number(worst, grid.percent, grid.places), "end"),
+        _text(_GUTTER + 43, 10, words.number(best, grid.percent, grid.places) + order, "start"),
     ]
     return _strip("ramp", 14, "", [*tiles, *ends])
 
@@ -227,7 +233,7 @@ def trend(grid: Grid, shades: Sequence[str], height: int = 170) -> Markup:
 
 def _tile(grid: Grid, cell: Cell, x: float, y: float, wide: float, tall: float, outlined: bool) -> Markup:
     strength = grid.strength(cell)
-    shown = cell.status if strength is None else words.number(cell.mean, cell.percent)
+    shown = cell.status if strength is None else words.number(cell.mean, cell.percent, grid.places)
     told = f"{cell.method}: {cell.status}"
     if strength is not None:
         told = f"{cell.method}: {words.score(cell.mean, cell.percent)}, 95 % interval "

@@ -91,6 +91,8 @@ def swept_explained(section: Section, grid: Grid) -> str:
     """What a grid's colours and borders are."""
     order = "lower is better, and the stronger the colour, the lower" if grid.lower else "the stronger, the better"
     told = f"Colours: {order}; they span at least a typical interval of a difference, so that noise looks even."
+    if not grid.spread:
+        told = "All values are the same, so no cell is coloured as the best."
     members, family = _near(section, grid)
     if not members:
         return f"{told} No border: nothing could be ranked."
