@@ -222,7 +222,8 @@ def test_a_study_of_peft_methods_runs_through_the_reference_engine(place):
 
 def test_a_files_content_is_the_key_and_its_path_is_not(place):
     one, two = (
-        load(place / "any.yaml", [f"methods.file.adapter_config={name}"]) for name in ("one", "two/adapter_config.json")
+        load(place / "any.yaml", [f"methods.file.adapter_config={place / name}"])
+        for name in ("one", "two/adapter_config.json")
     )
     assert one.methods == two.methods
     assert one.methods["file"].config["rank_pattern"] == {"q_proj": 2}

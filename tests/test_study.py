@@ -177,10 +177,13 @@ def test_keys_hold_what_is_measured_and_nothing_else(tmp_path):
     """A golden key: it may change only with a method's or task's version, or this file's schema."""
     found = trials(study(tmp_path))
     lora = found[1]
-    assert lora.key() == "0d982a620f7533ed6afb3f3691d4855aa9383ee241c361117c714a621c4c7d23"
+    assert lora.task_version == 2
+    assert lora.key() == "8719c3102939c1c51cfc9cf6e4c3d6a9d361d35604cc63761b6aa0cf409b31d1"
+    first = lora.model_copy(update={"task_version": 1})
+    assert first.key() == "0d982a620f7533ed6afb3f3691d4855aa9383ee241c361117c714a621c4c7d23"
     assert lora.model_copy(update={"method": "other", "task": "other", "model": "other"}).key() == lora.key()
     changes = {
-        "weights": "x", "dtype": "float64", "dataset": "x", "method_version": "2", "task_version": 2, "seed": 9,
+        "weights": "x", "dtype": "float64", "dataset": "x", "method_version": "2", "task_version": 3, "seed": 9,
         "protocol": 0, "quantize": "nf4",
         "task_spec": lora.task_spec.model_copy(update={"test_limit": 3}),
         "method_config": {**lora.method_config, "r": 9},
