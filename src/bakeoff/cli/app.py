@@ -1,0 +1,110 @@
+"""The program: its commands are added by the modules beside this one; what they share is here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bakeoff import __version__
+from bakeoff.errors import BakeoffError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Which fine-tuning method for this model, this task and this budget? A controlled comparison, with evidence.",
+)
+console = Console(markup=False, emoji=False, highlight=False)  # names and paths are shown as they are: `lora[r=4]`
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")]
+TrialName = Annotated[
+    str, typer.Argument(metavar="TRIAL", help="task/method/seed 0, or a trial's key or the start of one.")
+]
+Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/<study>).")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, e.g. training.max_steps=20.")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="At most N training and N test examples per task.")
+]
+From = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FILE", help="Where models and data lie here: `models:` and `data:` in YAML."),
+]
+Engine = Annotated[str, typer.Option("--engine", help="auto, lanes or reference.")]
+Executor = Annotated[str, typer.Option("--executor", help="Where groups run: inline.")]
+Unsafe = Annotated[
+    bool, typer.Option("--unsafe-no-sandbox", help="Run model-written code as you, unprotected; reports say so.")
+]
+GroupSize = Annotated[
+    int | None,
+    typer.Option("--group-size", metavar="N", help="Trials that share a pass (default: by device and model)."),
+]
+
+
+def main() -> None:
+    """The `bakeoff` program. Exit codes: 0 done, 1 some trials failed or diverged, 2 bad input, 130 interrupted."""
+    command: Any = typer.main.get_command(app)
+    try:
+        code = command.main(standalone_mode=False)
+    except BakeoffError as error:
+        Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(f"error: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        code = _shown_by_typer(error)
+    if code == 130:
+        print("Interrupted.", file=sys.stderr)
+    sys.exit(code or 0)
+
+
+def _shown_by_typer(error: Exception) -> int:
+    """Usage errors and exits that typer raises; anything else flies on, it is a defect."""
+    if type(error).__name__ == "Abort":
+        return 130
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()  # pyright: ignore[reportAttributeAccessIssue]
+        return int(error.exit_code)  # pyright: ignore[reportAttributeAccessIssue]
+    if hasattr(error, "exit_code"):
+        return int(error.exit_code)  # pyright: ignore[reportAttributeAccessIssue]
+    raise error
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        console.print(f"bakeoff {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        console.print(context.get_help())
+
+
+def quiet_libraries() -> None:
+    """Silence what Hugging Face's libraries print about themselves."""
+    warnings.filterwarnings("ignore", module=r"(transformers|peft|huggingface_hub|torch)\b.*")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each try of a hub that is out of reach
+    from huggingface_hub.utils import disable_progress_bars
+    from transformers.utils import logging as chatter
+
+    disable_progress_bars()
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()
+
+
+def show_table(directory: Path) -> None:
+    """A study's table, as the terminal shows it."""
+    import bakeoff
+    from bakeoff.report.terminal import table
+
+    console.print(table(bakeoff.open(directory)))
