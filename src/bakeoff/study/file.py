@@ -1,0 +1,197 @@
+"""A study file as a mapping, before anything in it is checked: read, changed by settings, made whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from bakeoff.errors import InputError, suggest
+
+_KEYS = (
+    "study",
+    "models",
+    "tasks",
+    "methods",
+    "training",
+    "seeds",
+    "data",
+    "plugins",
+    "notes",
+    "published",
+    "forgetting",
+)
+_REQUIRED = ("study", "models", "tasks", "methods")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no file or path can hold
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; InputError for what cannot be read or is no study's kind of data."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read ({error.strerror})") from None
+    data = _yaml(text, str(path))
+    if data is None:
+        raise InputError(str(path), "is empty", "`bakeoff list studies` names examples")
+    if not isinstance(data, dict):
+        raise InputError(str(path), f"expected a mapping at the top, got a {type(data).__name__}")
+    _plain(data, "")
+    return data
+
+
+def put(raw: dict[str, Any], setting: str) -> None:
+    """Put a setting in its place. What follows `data.` is a hub id, dots and all."""
+    key, equals, text = setting.partition("=")
+    steps = ["data", key.removeprefix("data.")] if key.startswith("data.") else key.split(".")
+    if not equals or not all(steps):
+        raise InputError(f"--set {setting}", "expected key=value", "such as training.max_steps=20")
+    value = _yaml(text, f"--set {setting}")
+    _plain(value, key)
+    for step in reversed(steps):
+        value = {step: value}
+    absolute(value, Path.cwd())
+    place: Any = raw
+    for parent in steps[:-1]:
+        place, value = place.setdefault(parent, {}) if isinstance(place, dict) else place, value[parent]
+        if not isinstance(place, dict):
+            raise InputError(f"--set {setting}", f"'{parent}' is no mapping", "dotted keys go through mappings only")
+    place[steps[-1]] = value[steps[-1]]
+
+
+def placed(raw: dict[str, Any], file: Path) -> frozenset[str]:
+    """Take from a file `models: {name: {path: ...}}` what the study names, and from its `data:` every hub id.
+
+    The hub ids are returned: those that no task reads are dropped later, when the tasks are known.
+    """
+    said = read(file)
+    for key in said:
+        if key not in ("models", "data") or not isinstance(said[key], dict):
+            what = "is no place of models or data"
+            raise InputError(f"{file}: {key}", what, "wanted: mappings `models:` and `data:`")
+    absolute(said, file.resolve().parent)
+    for name, spec in said.get("models", {}).items():
+        if isinstance(raw.get("models"), dict) and isinstance(raw["models"].get(name), dict) and isinstance(spec, dict):
+            raw["models"][name] = {**raw["models"][name], **spec}
+    offered = said.get("data", {})
+    if isinstance(raw.get("data") or {}, dict):
+        raw["data"] = {**(raw.get("data") or {}), **offered}
+    return frozenset(offered)
+
+
+def check_keys(raw: dict[str, Any], path: Path) -> None:
+    """InputError for an unknown key at the top, one that is missing, and one that holds the wrong kind of data."""
+    for key in raw:
+        if key not in _KEYS:
+            raise InputError(str(key), "unknown key", suggest(str(key), _KEYS))
+    for key in _REQUIRED:
+        if not raw.get(key):
+            raise InputError(str(path), f"`{key}:` is missing or empty", f"a study needs {', '.join(_REQUIRED)}")
+    for key, kind in {
+        "models": dict,
+        "tasks": list,
+        "methods": dict,
+        "training": dict,
+        "seeds": list,
+        "data": dict,
+        "plugins": list,
+        "notes": list,
+        "forgetting": dict,
+    }.items():
+        if raw.get(key) is not None and not isinstance(raw[key], kind):
+            raise InputError(key, f"expected a {'list' if kind is list else 'mapping'}, got {raw[key]!r}")
+    raw["plugins"], raw["data"] = raw.get("plugins") or [], raw.get("data") or {}
+    for i, plugin in enumerate(raw["plugins"]):
+        if not isinstance(plugin, str):
+            raise InputError(f"plugins.{i}", f"expected a Python file's path, got {plugin!r}")
+
+
+def absolute(raw: dict[str, Any], base: Path) -> None:
+    """Local paths become absolute; what is no local path stays as it is (a hub id), and so does what is no study."""
+
+    def fix(path: Any) -> Any:
+        if not isinstance(path, str):
+            return path
+        local = (base / Path(path).expanduser()).resolve()
+        return str(local) if local.exists() or path.startswith((".", "~", "/")) else path
+
+    def fixed(entry: Any, key: str) -> Any:
+        return {**entry, key: fix(entry[key])} if isinstance(entry, dict) and key in entry else entry
+
+    for key, inner in (("models", "path"), ("methods", "adapter_config")):
+        if isinstance(raw.get(key), dict):
+            raw[key] = {name: fixed(entry, inner) for name, entry in raw[key].items()}
+    if isinstance(raw.get("plugins"), list):
+        raw["plugins"] = [fix(plugin) for plugin in raw["plugins"]]
+    if isinstance(raw.get("data"), dict):
+        raw["data"] = {hub: fixed(fix(place), "path") for hub, place in raw["data"].items()}
+    if isinstance(raw.get("tasks"), list):
+        raw["tasks"] = [fixed(entry, "dataset_path") for entry in raw["tasks"]]
+    if "published" in raw:
+        raw["published"] = fix(raw["published"])
+    if "forgetting" in raw:
+        raw["forgetting"] = fixed(raw["forgetting"], "text")
+
+
+def with_adapter_configs(raw: dict[str, Any]) -> None:
+    """`adapter_config: FILE` (or its directory) becomes what PEFT wrote in it; the method's own keys go before."""
+    for name, entry in raw["methods"].items():
+        if isinstance(entry, dict) and isinstance(entry.get("adapter_config"), str):
+            path = Path(entry["adapter_config"])
+            found = _adapter_config(path / "adapter_config.json" if path.is_dir() else path, f"methods.{name}")
+            own = {key: value for key, value in entry.items() if key != "adapter_config"}
+            raw["methods"][name] = {**found, **own}
+
+
+def limited(entry: Any, limit: int) -> Any:
+    """A task's entry with at most `limit` training and test examples."""
+    entry = {"use": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict):
+        return entry
+    own = {key: limit if entry.get(key) is None else entry[key] for key in ("train_limit", "test_limit")}
+    return {**entry, **{key: min(limit, value) if isinstance(value, int) else value for key, value in own.items()}}
+
+
+def _adapter_config(path: Path, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{where}.adapter_config", f"{path} cannot be read ({said})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{where}.adapter_config", f"{path} holds no mapping")
+    return found
+
+
+def _yaml(text: str, where: str) -> Any:
+    """The data in a YAML text; InputError with the line of what is no YAML, or of a key that is there twice."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        twice = re.match(r'found duplicate key "(.*?)" with', error.problem or "")
+        what, mend = (f"the key '{twice[1]}' is there twice", "drop one of them") if twice else (error.problem, "")
+        raise InputError(where + line, " ".join(str(what).split()), mend) from None
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:  # the last three: tags, dates, deep nesting
+        raise InputError(where, f"cannot be read as YAML ({' '.join(str(error).split())})") from None
+
+
+def _plain(value: Any, where: str, above: tuple[int, ...] = ()) -> None:
+    """InputError at the place of what no study holds: a key such as `7:`, a date, bytes, a list inside itself."""
+    if type(value) in (dict, list):
+        if id(value) in above:
+            raise InputError(where, "holds itself")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict) and not isinstance(key, str):
+                raise InputError(where or "study file", f"the key {key!r} is no text", "put it in quotes")
+            _plain(item, f"{where}.{key}" if where else str(key), (*above, id(value)))
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise InputError(where, f"is a {type(value).__name__}, no text and no number", "put it in quotes")
+    elif isinstance(value, str) and _NO_TEXT.search(value):
+        raise InputError(where, f"{value!r} holds a character that is no text")
