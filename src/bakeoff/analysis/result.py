@@ -274,6 +274,47 @@ class Shown(Frozen):
     samples: tuple[Sample, ...]
 
 
+class Tuned(Frozen):
+    """One tuning trial: its settings and its validation score (None without one). Round 0 is the grid as declared."""
+
+    settings: dict[str, Any]
+    score: float | None
+    status: Status | Literal["missing"]
+    round: int
+
+
+class ExpectedBest(Frozen):
+    """The best validation score to expect of `budget` settings drawn from those tried, and a 95 % band over items."""
+
+    budget: int
+    score: float
+    low: float
+    high: float
+
+
+class Tuning(Frozen):
+    """How a method's settings were chosen on a task: by `metric` on what `select_on` names, never on the test set.
+
+    `points` are its tuning trials by settings, ascending; `budget` counts those that ran, diverged and failed ones too;
+    `chosen` are the best one's settings, the smaller value where two tie. `edge`: these lie at the end of the grid.
+    `flat`: the training loss does not fall with them. `undertuned` is why the method is not ranked (None: it is).
+    """
+
+    model: str
+    task: str
+    method: str
+    metric: str
+    lower_is_better: bool
+    budget: int
+    select_on: str
+    points: tuple[Tuned, ...]
+    chosen: dict[str, Any]
+    edge: bool
+    flat: bool
+    undertuned: str | None
+    expected_best: tuple[ExpectedBest, ...]
+
+
 class Results(Frozen):
     """All a report shows. `published()` is `results.json`."""
 
@@ -289,10 +330,11 @@ class Results(Frozen):
     provenance: dict[str, Any]
     standings: tuple[Standing, ...] = ()
     beside: tuple[Beside, ...] = ()
+    tuning: tuple[Tuning, ...] = ()
 
     def published(self) -> dict[str, Any]:
         """The content of `results.json`: schema 1, full precision, curves and samples left to their own files."""
         data = self.model_dump(mode="json", exclude={"curves", "samples"})
         order = ("study", "cells", "comparisons", "verdicts", "standings", "confusions", "doubts", "trials")
-        order = (*order, "provenance", "beside")
+        order = (*order, "provenance", "beside", "tuning")
         return {"schema": 1, **{name: data[name] for name in order}}
