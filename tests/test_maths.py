@@ -203,8 +203,9 @@ def test_a_worker_that_hangs_is_killed_and_replaced():
         late, fine = pool.ask([hang, ("x+1", "1+x")], patience=0.5)
         assert late.equal is None and late.refused and "not decided in 0.5 s" in late.detail
         assert fine.equal is True
-        killed, fine = pool.ask([hang, ("x+1", "1+x")], patience=60, seconds=1.0)
+        (killed,) = pool.ask([hang], patience=60, seconds=1.0)
         assert killed.equal is None and not killed.refused and "its process was killed" in killed.detail
+        (fine,) = pool.ask([("x+1", "1+x")])  # with the time that a new process needs to start on a busy machine
         assert fine.equal is True
     finally:
         pool.close()

@@ -81,11 +81,34 @@ def _one(gold: str, pred: str, formulas: Formulas) -> bool | None:
     return formulas(a, b)
 
 
+_UNIT_NAMES = {
+    "m": "meter metre", "cm": "centimeter centimetre", "mm": "millimeter millimetre", "km": "kilometer kilometre",
+    "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile", "g": "gram", "kg": "kilogram", "mg": "milligram",
+    "oz": "ounce", "lb": "pound", "l": "liter litre", "ml": "milliliter millilitre", "h": "hr hour", "min": "minute",
+    "s": "sec second", "mph": "milesperhour mileperhour", "kph": "kilometersperhour kmperhour kmh",
+}  # fmt: skip
+_SHORT_NAME = {name: short for short, names in _UNIT_NAMES.items() for name in (short, *names.split())}
+
+
 def _same_unit(a: str, b: str) -> bool:
-    """`mile` and `miles`, `dollars` and `dollarsperday`, `cm` and `cm2`; powers that differ are not the same."""
-    x, y = (re.sub(r"[^a-z]|s\b", "", unit) for unit in (a, b))
-    powers = {digit for digit in (re.sub(r"\D", "", unit) for unit in (a, b)) if digit}
-    return len(powers) < 2 and (x.startswith(y) or y.startswith(x))
+    """`mile` and `mi`, `dollars` and `dollarsperday`, `cm2` and `squarecentimeters`; `m` and `mm` are not the same."""
+    (x, power), (y, other) = _unit(a), _unit(b)
+    if power and other and power != other:
+        return False
+    short, long = sorted((x, y), key=len)
+    if short in _SHORT_NAME and long in _SHORT_NAME:
+        return _SHORT_NAME[short] == _SHORT_NAME[long]
+    return x == y or (len(short) > 2 and long.startswith(short) and long not in _SHORT_NAME)
+
+
+def _unit(text: str) -> tuple[str, str]:
+    """A unit's name in the singular, and its power where it gives one."""
+    power, name = re.sub(r"\D", "", text), re.sub(r"[^a-z]", "", text)
+    name = name[:-1] if len(name) > 2 and name.endswith("s") else name
+    found = re.fullmatch(r"(square|sq|cubic|cu)(\w+)", name)
+    if found and (len(found[1]) > 2 or found[2] in _SHORT_NAME):
+        return found[2], "2" if found[1].startswith("sq") else "3"
+    return name, power
 
 
 def _told_apart(a: str, b: str, a_is_number: bool, b_is_number: bool) -> bool:
