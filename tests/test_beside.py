@@ -276,3 +276,15 @@ def test_every_format_shows_it_and_is_inert(tmp_path):
     write(made)
     told = json.loads((tmp_path / "results.json").read_text())["beside"]
     assert [one["printed"] for one in told] == ["0.800", "0.10", "0.5"]
+
+
+def test_a_reason_is_said_once_below_the_table_and_rows_have_its_number(tmp_path):
+    rows = [line("0.8", n="25000"), line("0.6", method="prompt", n="25000"), line("0.7", method="qlora"), line("0.8")]
+    found = results(tmp_path, *rows)
+    assert tables.beside_reasons(found) == ["400 of 25,000 items", "the method qlora is not in this study"]
+    verdicts = [row["verdict"] for _, row in tables.beside(found)]
+    assert verdicts[:3] == ["cannot be compared (1)", "cannot be compared (1)", "cannot be compared (2)"]
+    assert "(" not in verdicts[3]
+    text = markdown(found)
+    assert "\n1. 400 of 25,000 items\n2. the method qlora is not in this study\n" in text
+    assert text.count("400 of 25,000 items") == html(found).count("400 of 25,000 items") == 2  # the summary, the note

@@ -167,7 +167,9 @@ def _difference_row(pair: Comparison) -> list[str]:
 def _beside(results: Results) -> list[str]:
     rows = [row for _, row in tables.beside(results)]
     drawn = grid(list(rows[0]), [[escape(text) for text in row.values()] for row in rows], "llrrrrrl")
-    return [f"{escape(tables.beside_summary(results))} {tables.BESIDE_EXPLAINED}", "", *drawn]
+    reasons = [f"{number}. {escape(reason)}" for number, reason in enumerate(tables.beside_reasons(results), 1)]
+    why = ["", "Why values cannot be compared:", "", *reasons] if reasons else []
+    return [f"{escape(tables.beside_summary(results))} {tables.BESIDE_EXPLAINED}", "", *drawn, *why]
 
 
 def _costs(results: Results) -> list[str]:
