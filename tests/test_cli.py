@@ -145,7 +145,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(here, monkeypatch, cap
     assert [path.name for path in here.iterdir()] == ["short.yaml"]
 
 
-@pytest.mark.parametrize("name", ["study.yaml", "report.html", "results.csv", "staging/mine.txt"])
+@pytest.mark.parametrize("name", ["study.yaml", "report.html", "cells.csv", "staging/mine.txt"])
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_files_that_are_no_runs_are_not_overwritten(here, monkeypatch, capsys, name, dry):
     """A first run into a directory where one of its names is taken, the study file itself among them."""

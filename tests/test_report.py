@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import re
@@ -21,7 +23,7 @@ from bakeoff.analysis.grid import FAINTEST, grids
 from bakeoff.analysis.summary import summarise
 from bakeoff.analysis.table import results
 from bakeoff.errors import InputError
-from bakeoff.report import summary, svg, tables, terminal, write
+from bakeoff.report import figures, summary, tables, terminal, write
 from bakeoff.report.markdown import escape
 from bakeoff.store.record import Solo
 from bakeoff.store.store import Store
@@ -60,15 +62,17 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
+        if self.open[-1:] not in (["style"], ["script"]):
             self.words.append(data)
 
 
 def test_every_format_is_written(tmp_path: Path) -> None:
     store = make_store(tmp_path, bernoulli(RATE, 80), ("base", "lora", "prefix", "prompt"))
     paths = write(store)
-    assert [path.name for path in paths] == ["report.html", "report.md", "results.json", "results.csv"]
-    assert all(path.parent == tmp_path for path in paths)
+    names = [path.name for path in paths if path.parent == tmp_path]
+    assert names == ["report.html", "report.md", "tables.tex", "results.json", "cells.csv"]
+    drawn = [path.name for path in paths if path.parent == tmp_path / "figures"]
+    assert "1-scores.svg" in drawn and len(names) + len(drawn) == len(paths)
     assert write(store, ["md"])[0].read_bytes() == paths[1].read_bytes()
     before = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in write(store)] == before
@@ -91,9 +95,19 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     page = Page(text)
     policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None and policy.startswith("default-src 'none'") and "http" not in policy
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "form", "base"}
+    assert "unsafe" not in policy and "data:" not in policy
+    assert not {tag for tag, _ in page.tags} & {"link", "img", "iframe", "object", "form", "base"}
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [
+        {"type": "application/json", "id": "data"}, {}
+    ]  # fmt: skip
+    for tag in ("style", "script"):
+        inside = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        assert len(inside) == 1
+        assert base64.b64encode(hashlib.sha256(inside[0].encode()).digest()).decode() in policy
     for tag, attributes in page.tags:
-        assert not any(name.startswith("on") or name in ("src", "srcset", "action") for name in attributes), tag
+        assert not any(name.startswith("on") or name in ("src", "srcset", "action", "style") for name in attributes), (
+            tag
+        )
         assert (attributes.get("href") or "#").startswith("#")
     style = text[text.index("<style>") : text.index("</style>")]
     assert "url(" not in style and "@import" not in style
@@ -112,7 +126,7 @@ def test_cost_is_what_was_measured_alone(tmp_path: Path) -> None:
         inference_seconds=0.0421, inference_ratio=1.372, context_tokens=8,
     )  # fmt: skip
     store = make_store(tmp_path, bernoulli(RATE, 80), ("base", "lora"), lanes=3, solo=solo)
-    html, markdown, published, table = (path.read_text() for path in write(store))
+    html, markdown, published, table = (path.read_text() for path in write(store, ["html", "md", "json", "csv"]))
     for text in ("".join(Page(html).words), markdown):
         text = text.replace("\N{NO-BREAK SPACE}", " ")
         for shown in (
@@ -149,7 +163,7 @@ def test_a_shared_pass_without_a_measurement_tells_no_cost(tmp_path: Path) -> No
 def test_costs_that_are_no_measurement_alone_are_marked(tmp_path: Path) -> None:
     """Without one a method shows its runs' own time, marked on every page, and the mark explained."""
     store = make_store(tmp_path, bernoulli(RATE, 80))
-    html, markdown, *_ = (path.read_text() for path in write(store))
+    html, markdown = (path.read_text() for path in write(store, ["html", "md"]))
     console = Console(width=120, file=io.StringIO(), color_system=None)
     console.print(terminal.table(results(store)))
     shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
@@ -198,11 +212,11 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     )
     html, markdown = (path.read_text() for path in write(store, ["html", "md"]))
     page = Page(html)
-    assert not {tag for tag, _ in page.tags} & {"script", "img"}
+    assert not {tag for tag, _ in page.tags} & {"img"} and html.count("<script") == markdown.count("<script") + 2 == 2
     shown = "".join(page.words)
     assert HOSTILE[0] in shown and "onerror=alert(2)" in shown  # shown, as text
     for text in (html, markdown):
-        assert "<script" not in text and "<img" not in text
+        assert "<script>alert" not in text and "<img" not in text
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
     assert "{{ 7*7 }}" in shown and "49" not in re.findall(r"gnp\.exe (\S+)", shown)
     assert "![x](" not in markdown and "!\\[x\\](http\\://evil" in markdown
@@ -216,7 +230,7 @@ def test_long_samples_are_cut_and_few(tmp_path: Path) -> None:
     store = make_store(tmp_path, bernoulli(RATE, 300), text=lambda *_: "word " * 2_000)
     page = write(store, ["html"])[0]
     assert page.stat().st_size < 200_000
-    assert page.read_text().count("9,400 more characters") == 3 * 3
+    assert page.read_text().count("9,400 more characters") == 3 * 20
 
 
 def test_a_large_study_stays_under_a_megabyte(tmp_path: Path) -> None:
@@ -228,7 +242,7 @@ def test_a_large_study_stays_under_a_megabyte(tmp_path: Path) -> None:
         tasks={f"task-{i}": [f"task-{i}"] for i in range(4)},
         seeds=(0, 1),
     )
-    assert write(store, ["html"])[0].stat().st_size < 400_000
+    assert write(store, ["html"])[0].stat().st_size < 600_000
 
 
 def test_the_terminal_fits(tmp_path: Path) -> None:
@@ -270,20 +284,20 @@ def test_words() -> None:
 
 
 def test_scales() -> None:
-    on = svg.scale([0.48, 0.93])
+    on = figures.scale([0.48, 0.93])
     assert on.ticks == pytest.approx((0.5, 0.6, 0.7, 0.8, 0.9))
     assert (on.place(0.48), on.place(0.93)) == pytest.approx((4, 96))
-    assert svg.scale([0.7, 0.7]).low < 0.7 < svg.scale([0.7, 0.7]).high
-    assert svg.scale([]).ticks
+    assert figures.scale([0.7, 0.7]).low < 0.7 < figures.scale([0.7, 0.7]).high
+    assert figures.scale([]).ticks
 
 
 def test_methods_of_one_name_share_a_colour_and_differ_in_the_dash() -> None:
     swept = [f"lora[r={r}]" for r in (4, 8, 16)]
-    looks = svg.looks(["base", *swept, "prompt"], ["base"])
+    looks = figures.looks(["base", *swept, "prompt"], ["base"])
     assert looks == {"base": "m0 d0", **dict(zip(swept, ("m1 d0", "m1 d1", "m1 d2"), strict=True)), "prompt": "m2 d0"}
     many = [f"{kind}[learning_rate={rate}]" for kind in ("a", "b", "c", "d") for rate in (1, 2, 3, 4)]
-    assert len(set(svg.looks(many, []).values())) == 16
-    assert len(set(svg.looks([str(i) for i in range(12)], []).values())) == 12, "more names than colours"
+    assert len(set(figures.looks(many, []).values())) == 16
+    assert len(set(figures.looks([str(i) for i in range(12)], []).values())) == 12, "more names than colours"
 
 
 SWEPT = [f"{name}[learning_rate={rate}]" for name in ("lora", "lora+prompt") for rate in (0.0005, 0.001)]
@@ -369,7 +383,7 @@ def test_equal_values_have_no_best_colour_and_near_ones_enough_digits(tmp_path: 
     assert replace(grid, cells=near).places == 3  # 50.000 to 50.050 %
     even = replace(grid, cells={place: cell.model_copy(update={"mean": 0.0}) for place, cell in grid.cells.items()})
     assert {even.strength(cell) for cell in even.cells.values()} == {FAINTEST} and even.places == 1
-    assert svg.ramp(even) == "" and "rect" in svg.ramp(grid)
+    assert figures.ramp(even) == "" and "rect" in figures.ramp(grid)
 
 
 def test_a_loss_that_separates_cells_is_outlined_by_its_own_tests(tmp_path: Path) -> None:

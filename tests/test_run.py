@@ -86,7 +86,7 @@ def test_everything_asked_is_on_disk(finished, place):
 
 
 def test_a_report_names_a_local_model_by_its_folder_not_its_path(finished, place):
-    for name in ("report.html", "report.md", "results.json", "results.csv"):
+    for name in ("report.html", "report.md", "results.json", "cells.csv"):
         assert str(place) not in (finished.store.directory / name).read_text()
     assert "model (a local folder)" in (finished.store.directory / "report.html").read_text()
 

@@ -112,7 +112,8 @@ class Comparison(Frozen):
     `test` is how p came about; `p_holm` adjusts it within the `family` of all tested pairs of this model, task and
     benchmark. `verdict` is a `Decision`. `seed_variance` says whose run variance V holds: that pooled over methods,
     each method's own, one of either, or none. `mde` is the difference that one such comparison, before the correction
-    for its family, detects with 80 % power.
+    for its family, detects with 80 % power. `items_a` and `items_b` are the items that a and
+    b win, by the mean over runs; None for an aggregate.
     """
 
     model: str
@@ -140,6 +141,8 @@ class Comparison(Frozen):
     only_b: int | None = None
     percent: bool = True
     lower_is_better: bool = False
+    items_a: int | None = None
+    items_b: int | None = None
 
 
 class Verdict(Frozen):
@@ -264,7 +267,10 @@ class Curve(Frozen):
 
 
 class Shown(Frozen):
-    """A method's first completions of a benchmark's first items; the same items for every method, its first seed."""
+    """A method's first completions of a few items (`shown.chosen`), the same for every method, from its first seed.
+
+    `means` are the items' headline scores over all its runs; empty where items have none (F1).
+    """
 
     model: str
     task: str
@@ -272,6 +278,7 @@ class Shown(Frozen):
     method: str
     seed: int | None
     samples: tuple[Sample, ...]
+    means: tuple[float, ...] = ()
 
 
 class Tuned(Frozen):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from bakeoff.analysis import doubts as doubt
-from bakeoff.analysis import words
-from bakeoff.analysis.benchmark import SHOWN_ITEMS, Counted, Graded, Table, grade
+from bakeoff.analysis import wins, words
+from bakeoff.analysis.benchmark import Counted, Graded, Table, grade
 from bakeoff.analysis.beside import beside
 from bakeoff.analysis.grid import grids
 from bakeoff.analysis.result import (
@@ -26,19 +26,18 @@ from bakeoff.analysis.result import (
     Doubt,
     Results,
     Run,
-    Shown,
     Split,
     Standing,
     Verdict,
 )
+from bakeoff.analysis.shown import shown
 from bakeoff.analysis.standing import standing
 from bakeoff.analysis.verdicts import verdict
-from bakeoff.store.record import Record, Sample
+from bakeoff.store.record import Record
 from bakeoff.store.store import Store
 
-__all__ = ["Cell", "Comparison", "Confusion", "Curve", "Doubt", "Results", "Run", "Shown", "Verdict", "results"]
+__all__ = ["Cell", "Comparison", "Confusion", "Curve", "Doubt", "Results", "Run", "Verdict", "results"]
 
-SHOWN_CHARACTERS = 600  # of each
 CURVE_POINTS = 80
 
 
@@ -57,7 +56,7 @@ def results(store: Store) -> Results:
     standings: list[Standing | None] = []
     told: list[tuple[str, doubt.Told]] = []
     confusions: list[Confusion] = []
-    shown: list[Shown] = []
+    headlines: list[Table] = []
     curves: list[Curve] = []
     for model, task in dict.fromkeys((run.model, run.task) for run in runs):
         sizes = plan.get("parameters", {}).get(model, {})
@@ -76,7 +75,8 @@ def results(store: Store) -> Results:
                     continue
                 cells += rows
                 if metric == metrics[0]:
-                    pairs = table.comparisons()
+                    headlines.append(table)
+                    pairs = wins.counted(table, table.comparisons())
                     comparisons += pairs
                     verdicts.append(verdict(table, rows, pairs))
                     here_told += doubt.of_benchmark(table, rows, pairs)
@@ -85,7 +85,6 @@ def results(store: Store) -> Results:
                 here_told += doubt.of_metric(table, rows)
             told.append((place, here_told))
             confusions += _confusions(model, task, benchmark, methods, graded)
-            shown += _shown(model, task, benchmark, methods, graded)
         curves += [c for name, group in methods.items() if (c := _curve(store, model, task, name, group))]
     return Results(
         study=plan["study"],
@@ -102,7 +101,7 @@ def results(store: Store) -> Results:
         ),
         trials=tuple(runs),
         curves=tuple(curves),
-        samples=tuple(shown),
+        samples=tuple(shown(store, headlines)),
         provenance=_provenance(plan, graded),
         standings=tuple(filter(None, standings)),
         beside=beside(plan, cells, {key: known.record for key, known in graded.items()}),
@@ -202,34 +201,6 @@ def _answers(runs: Sequence[Counted], labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _shown(
-    model: str, task: str, benchmark: str, methods: Mapping[str, Sequence[Run]], graded: Mapping[str, Graded]
-) -> list[Shown]:
-    chosen: list[str] = []
-    shown: list[Shown] = []
-    for name, runs in methods.items():
-        done = [run for run in runs if run.key in graded and benchmark in graded[run.key].benchmarks]
-        if not done:
-            continue
-        first = graded[done[0].key].benchmarks[benchmark].first
-        chosen = chosen or list(first)[:SHOWN_ITEMS]
-        samples = tuple(_shortened(first[item]) for item in chosen if item in first)
-        shown.append(
-            Shown(model=model, task=task, benchmark=benchmark, method=name, seed=done[0].seed, samples=samples)
-        )
-    return shown
-
-
-def _shortened(sample: Sample) -> Sample:
-    detail = {name: _cut(value) if isinstance(value, str) else value for name, value in sample.detail.items()}
-    return sample.model_copy(update={"text": _cut(sample.text), "detail": detail})
-
-
-def _cut(text: str) -> str:
-    rest = len(text) - SHOWN_CHARACTERS
-    return text if rest <= 0 else f"{text[:SHOWN_CHARACTERS]} [{rest:,} more characters]"
-
-
 def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[str, Any]:
     """How it ran: every distinct value over the stored trials, and each trial's key."""
     records = [known.record for known in graded.values()]
@@ -264,6 +235,7 @@ def _provenance(plan: Mapping[str, Any], graded: Mapping[str, Graded]) -> dict[s
         },
         "notes": {name: told for name, told in plan.get("notes", {}).items() if name != "paths"},
         "forgetting": plan.get("forgetting"),
+        "parameters": plan.get("parameters") or {},
     }
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @app.command()
 def report(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories that `bakeoff run` wrote.")],
-    format_: Annotated[str, typer.Option("--format", help="Which files, of html, md, json, csv.")] = "html,md,json,csv",
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Which files, of html, md, tex, json, csv, svg; all unless told.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="OUT", help="Where a summary of several studies is written.")
     ] = None,
@@ -32,7 +34,10 @@ def report(
     from bakeoff.report import write
     from bakeoff.store.store import Store
 
-    stores, formats = [Store.open(directory) for directory in directories], tuple(format_.split(","))
+    stores, formats = (
+        [Store.open(directory) for directory in directories],
+        tuple(format_.split(",")) if format_ else None,
+    )
     if len({store.directory.resolve() for store in stores}) < len(stores):
         raise InputError("DIR", "one study is given twice")
     if len(stores) > 1 or out:
@@ -41,10 +46,13 @@ def report(
     paths = write(stores[0], formats)
     show_table(stores[0].directory)
     for path in paths:
-        console.print(f"wrote {path}", highlight=False)
+        if path.parent == stores[0].directory:
+            console.print(f"wrote {path}", highlight=False)
+    if drawn := sum(path.suffix == ".svg" for path in paths):
+        console.print(f"wrote {drawn} figures in {stores[0].directory / 'figures'}", highlight=False)
 
 
-def _summary(stores: Sequence[Store], formats: Sequence[str], out: Path | None) -> None:
+def _summary(stores: Sequence[Store], formats: Sequence[str] | None, out: Path | None) -> None:
     """Several studies in one table; files only where `out` says so."""
     from bakeoff.analysis.summary import summarise
     from bakeoff.analysis.table import results

@@ -1,10 +1,11 @@
-"""Results as one self-contained page: no script, no network, every text escaped by the template engine."""
+"""Results as one self-contained page: no network, every text escaped, one script and one style by their hashes."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,186 +13,92 @@ import jinja2
 from markupsafe import Markup, escape
 
 from bakeoff.analysis import words
-from bakeoff.analysis.grid import Grid
-from bakeoff.analysis.result import Cell, Comparison, Results
-from bakeoff.report import svg, tables
+from bakeoff.analysis.result import Cell, Results
+from bakeoff.report import figures, tables
 from bakeoff.report.tables import Section
+from bakeoff.report.views import Panel, View, palette, panels, tuning_panels, views
 
-HERE = Path(__file__).parent
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+PAGE = Path(__file__).parent / "page"
+STYLES = ("figure.css", "page.css")
 
 
 def render(results: Results) -> str:
-    """The page of a study (page.html.j2, page.css)."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+    """The page of a study (page/page.html.j2 and the sections beside it)."""
+    looks, drawn, learning = palette(results), views(results), panels(results)
+    script = asset("page.js")
+    return environment().get_template("page.html.j2").render(
+        r=results,
+        policy=policy(style(), script),
+        css=Markup(style()),
+        script=Markup(script),
+        data=island({f"learning-{i}": _lines(panel) for i, panel in enumerate(learning, start=1)}),
+        words=words,
+        t=tables,
+        sections=drawn,
+        overview=_overview(drawn),
+        panels=learning,
+        tuned=tuning_panels(results),
+        assumed=tables.assumed(results),
+        notes=_notes(results),
+        colour=looks.__getitem__,
+        key=lambda method: figures.key(looks[method]),
+        how=tables.how_it_ran(results),
+        banner=tables.banner(results),
+        configured=_configured(results),
+    )  # fmt: skip
+
+
+def environment() -> jinja2.Environment:
+    """Templates with every text escaped."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(inert=lambda text: tables.inert(str(text)), detail=_detail, name=_name)
-    palette = _Palette(results)
-    return environment.get_template("page.html.j2").render(
-        r=results,
-        policy=POLICY,
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        words=words,
-        t=tables,
-        sections=[_View.of(section, palette) for section in tables.sections(results)],
-        overview=_overview(results),
-        panels=_panels(results, palette),
-        assumed=tables.assumed(results),
-        notes=_notes(results),
-        colour=palette.colour,
-        key=palette.key,
-        how=tables.how_it_ran(results),
-        banner=tables.banner(results),
-        configured=_configured(results),
-    )
+    found.filters.update(inert=lambda text: tables.inert(str(text)), detail=_detail, name=_name)
+    return found
 
 
-class _Palette:
-    """The looks of the methods, the same on the whole page."""
-
-    def __init__(self, results: Results):
-        order = list(dict.fromkeys(run.method for run in results.trials))
-        trained = {run.method for run in results.trials if run.seed is not None}
-        self._looks = svg.looks(order, [name for name in order if name not in trained])
-
-    def colour(self, method: str) -> str:
-        return self._looks[method]
-
-    def key(self, method: str) -> Markup:
-        """The piece of line that stands before a method in a legend."""
-        return svg.key(self._looks[method])
+def asset(name: str) -> str:
+    """A style or script that goes into the page as it is."""
+    return (PAGE / name).read_text(encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class _View:
-    """A benchmark with its figures drawn."""
-
-    section: Section
-    axis: Markup
-    rows: list[tuple[Cell, str, Markup]]  # cell, mark, strip
-    forest_axis: Markup
-    forests: list[tuple[str, list[tuple[Comparison, Markup]]]]  # what is compared with, and the differences from it
-    pairs_axis: Markup
-    pairs: list[tuple[Comparison, Markup]]
-    items: list[tuple[str, list[tuple[str, int | None, Any]]]]  # item id, then method, seed, sample
-    grids: list[_Map]
-
-    @classmethod
-    def of(cls, section: Section, palette: _Palette) -> _View:
-        values = [x for c in section.cells for x in (c.mean, c.ci_low, c.ci_high, *c.per_seed)]
-        on = svg.scale(values)
-        forests = [(name, _against(section, name)) for name in _references(section)]
-        drawn = [pair for _, turned in forests for pair in turned] or section.comparisons
-        across = svg.scale([x for pair in drawn for x in (pair.ci_low, pair.ci_high)], floor=0.0)
-        whole = svg.scale([x for pair in section.comparisons for x in (pair.ci_low, pair.ci_high)], floor=0.0)
-
-        def strips(pairs: Sequence[Comparison], on: svg.Scale) -> list[tuple[Comparison, Markup]]:
-            return [(pair, svg.forest(pair, on, palette.colour(pair.a))) for pair in pairs]
-
-        return cls(
-            section=section,
-            axis=svg.axis(on, section.percent),
-            rows=[(c, tables.mark(section, c), svg.dots(c, on, palette.colour(c.method))) for c in section.cells],
-            forest_axis=svg.axis(across, section.percent, sign=True),
-            forests=[(name, strips(turned, across)) for name, turned in forests],
-            pairs=strips(section.comparisons, whole),
-            pairs_axis=svg.axis(whole, section.percent, sign=True),
-            items=_items(section),
-            grids=[_Map.of(section, grid) for grid in tables.swept(section)],
-        )
+def style() -> str:
+    """The page's style sheet."""
+    return "".join(asset(name) for name in STYLES)
 
 
-@dataclass(frozen=True)
-class _Map:
-    """A swept method's grid with its figures drawn; `legend` tells the lines of `trend` apart."""
-
-    grid: Grid
-    heat: Markup
-    ramp: Markup
-    trend: Markup
-    legend: list[tuple[Markup, str]]
-    told: str
-
-    @classmethod
-    def of(cls, section: Section, grid: Grid) -> _Map:
-        shades = [f"m{i % svg.COLOURS + 1} d{i % svg.DASHES}" for i in range(len(grid.rows))]
-        return cls(
-            grid=grid,
-            heat=svg.heat(grid, tables.outlined(section, grid)),
-            ramp=svg.ramp(grid),
-            trend=svg.trend(grid, shades),
-            legend=[(svg.key(shade), f"{row:g}") for row, shade in zip(grid.rows, shades, strict=True)],
-            told=tables.swept_explained(section, grid),
-        )
+def policy(css: str, script: str = "") -> str:
+    """A content-security policy that allows this style and this script, by their hashes, and nothing else."""
+    allowed = f"default-src 'none'; style-src {_hash(css)}; base-uri 'none'; form-action 'none'"
+    return f"{allowed}; script-src {_hash(script)}" if script else allowed
 
 
-def _references(section: Section) -> list[str]:
-    """What differences are drawn against: the best method, and the untrained models."""
-    sign = 1 if section.cells[0].lower_is_better else -1
-    have = sorted((cell for cell in section.cells if cell.mean is not None), key=lambda cell: sign * (cell.mean or 0))
-    if len(have) < 2:
-        return []
-    if len(have) == 2:
-        return [have[1].method]
-    return list(dict.fromkeys([have[0].method, *(cell.method for cell in have if not cell.trained)]))
+def island(data: Any) -> Markup:
+    """JSON that no text can end: `<`, `>` and `&` are escapes."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _against(section: Section, name: str) -> list[Comparison]:
-    return [_turned(pair, name) for pair in section.comparisons if name in (pair.a, pair.b)]
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _turned(pair: Comparison, reference: str) -> Comparison:
-    """The same comparison as (other - reference)."""
-    if pair.b == reference:
-        return pair
-    flip: dict[str, Any] = {"a better": "b better", "b better": "a better"}
-
-    def minus(x: float | None) -> float | None:
-        return None if x is None else -x
-
-    return pair.model_copy(
-        update={
-            "a": pair.b,
-            "b": pair.a,
-            "difference": minus(pair.difference),
-            "ci_low": minus(pair.ci_high),
-            "ci_high": minus(pair.ci_low),
-            "verdict": flip.get(pair.verdict, pair.verdict),
-            "k_a": pair.k_b,
-            "k_b": pair.k_a,
-            "only_a": pair.only_b,
-            "only_b": pair.only_a,
-        }
-    )
-
-
-def _items(section: Section) -> list[tuple[str, list[tuple[str, int | None, Any]]]]:
-    ids = dict.fromkeys(sample.id for shown in section.samples for sample in shown.samples)
+def _lines(panel: Panel) -> list[dict[str, Any]]:
+    """A panel's curves for the script that reads values off."""
     return [
-        (item, [(s.method, s.seed, sample) for s in section.samples for sample in s.samples if sample.id == item])
-        for item in ids
+        {"method": curve.method, "step": list(curve.step), "mean": [float(f"{x:.4g}") for x in curve.mean]}
+        for curve in panel.lines
     ]
 
 
-def _overview(results: Results) -> list[tuple[Section, dict[str, Cell]]]:
+def _overview(drawn: Sequence[View]) -> list[tuple[Section, dict[str, Cell]]]:
     """Benchmarks x methods, where there is more than one benchmark."""
-    found = tables.sections(results)
-    return [(section, {cell.method: cell for cell in section.cells}) for section in found] if len(found) > 1 else []
-
-
-def _panels(results: Results, palette: _Palette) -> list[dict[str, Any]]:
-    """A learning-curve figure per model and task, with its legend."""
-    panels: list[dict[str, Any]] = []
-    models = len({curve.model for curve in results.curves}) > 1
-    for model, task in dict.fromkeys((curve.model, curve.task) for curve in results.curves):
-        here = [(c, palette.colour(c.method)) for c in results.curves if (c.model, c.task) == (model, task)]
-        panels.append({"title": f"{model}, {task}" if models else task, "figure": svg.curves(here), "legend": here})
-    return panels
+    found = [(view.section, {cell.method: cell for cell in view.section.cells}) for view in drawn]
+    return found if len(found) > 1 else []
 
 
 def _notes(results: Results) -> list[tuple[str, str]]:

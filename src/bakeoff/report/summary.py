@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
@@ -20,7 +19,7 @@ from bakeoff.analysis import words
 from bakeoff.analysis.summary import Line, Summary
 from bakeoff.errors import BakeoffError, InputError, suggest
 from bakeoff.report import tables
-from bakeoff.report.html import HERE, POLICY
+from bakeoff.report.html import environment, policy, style
 from bakeoff.report.markdown import escape, grid
 
 HEADS = ("study", "model", "trained on", "tested on", "best", "metric", "95 % interval", "untrained", "n", "k")
@@ -40,8 +39,9 @@ EXPLAINED = (
 )
 
 
-def write(found: Summary, out: Path, formats: Sequence[str]) -> list[Path]:
-    """Write the summary into a directory in each format; the paths written."""
+def write(found: Summary, out: Path, formats: Sequence[str] | None = None) -> list[Path]:
+    """Write the summary into a directory in each format (all of them, unless told); the paths written."""
+    formats = tuple(FORMATS) if formats is None else formats
     for name in formats:
         if name not in FORMATS:
             raise InputError("--format", f"{name!r} is no report format", suggest(name, FORMATS))
@@ -129,15 +129,10 @@ def best(line: Line) -> str:
 
 def as_html(found: Summary) -> str:
     """One self-contained page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+    return environment().get_template("summary.html.j2").render(
+        lines=[(line, row(line)) for line in found.lines], heads=HEADS, explained=EXPLAINED,
+        css=Markup(style()), policy=policy(style()),
     )  # fmt: skip
-    environment.filters["inert"] = lambda text: tables.inert(str(text))
-    css = Markup((HERE / "page.css").read_text(encoding="utf-8"))
-    return environment.get_template("summary.html.j2").render(
-        lines=[(line, row(line)) for line in found.lines], heads=HEADS, explained=EXPLAINED, css=css, policy=POLICY
-    )
 
 
 def as_markdown(found: Summary) -> str:

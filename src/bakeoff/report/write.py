@@ -1,4 +1,4 @@
-"""Writing a report: results.json, results.csv, report.md and report.html beside the trials they come from."""
+"""Writing a report beside the trials it comes from: page, Markdown, LaTeX, numbers, figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from bakeoff.analysis.result import Cell, Results
 from bakeoff.analysis.table import results
 from bakeoff.errors import InputError, suggest
-from bakeoff.report import html, markdown
+from bakeoff.report import alone, html, latex, markdown
 from bakeoff.store.record import Solo
 from bakeoff.store.store import Store
 
@@ -24,13 +24,15 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def write(store: Store, formats: Sequence[str] = ("html", "md", "json", "csv")) -> list[Path]:
-    """Compute a study's results and write them in each format; the paths written, in the order of `formats`."""
+def write(store: Store, formats: Sequence[str] | None = None) -> list[Path]:
+    """Compute a study's results and write them in each format (all of them, unless told); the paths written."""
+    formats = tuple(FORMATS) if formats is None else formats
     for name in formats:
         if name not in FORMATS:
             raise InputError("--format", f"{name!r} is no report format", suggest(name, FORMATS))
     found = results(store)
-    return [store.write(FORMATS[name][0], FORMATS[name][1](found)) for name in formats]
+    files = [pair for name in formats for pair in FORMATS[name](found).items()]
+    return [store.write(path, text) for path, text in files]
 
 
 def as_json(found: Results) -> str:
@@ -39,7 +41,7 @@ def as_json(found: Results) -> str:
 
 
 def as_csv(found: Results) -> str:
-    """`results.csv`: one row per cell; lists are joined by spaces, what is unknown is empty."""
+    """`cells.csv`: one row per cell; lists are joined by spaces, what is unknown is empty."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(CSV_COLUMNS)
@@ -53,9 +55,12 @@ def _field(cell: Cell, name: str) -> object:
     return " ".join(repr(one) for one in value) if isinstance(value, tuple) else "" if value is None else value
 
 
-FORMATS: dict[str, tuple[str, Callable[[Results], str]]] = {
-    "html": ("report.html", html.render),
-    "md": ("report.md", markdown.render),
-    "json": ("results.json", as_json),
-    "csv": ("results.csv", as_csv),
+FORMATS: dict[str, Callable[[Results], dict[str, str]]] = {
+    "html": lambda found: {"report.html": html.render(found)},
+    "md": lambda found: {"report.md": markdown.render(found)},
+    "tex": lambda found: {"tables.tex": latex.render(found)},
+    "json": lambda found: {"results.json": as_json(found)},
+    "csv": lambda found: {"cells.csv": as_csv(found)},
+    "svg": lambda found: {f"figures/{name}": text for name, text in alone.render(found).items()},
 }
+"""The files of each format, by their names in the study's directory."""

@@ -17,7 +17,9 @@ from bakeoff.store.record import CurveRow, Record, Sample
 from bakeoff.study.spec import Trial
 
 M = TypeVar("M", bound=BaseModel)
-_OWN = ("study.yaml", "results.json", "results.csv", "report.html", "report.md", "staging")  # what a run overwrites
+_OWN = (  # what a run overwrites
+    "study.yaml", "results.json", "cells.csv", "report.html", "report.md", "tables.tex", "figures", "staging",
+)  # fmt: skip
 
 
 class Store:
@@ -158,10 +160,11 @@ class Store:
             self._staging.rmdir()
 
     def write(self, name: str, text: str) -> Path:
-        """Write one of the study's own files (`study.yaml`, `plan.json`, `report.html`, ...), whole or not at all."""
-        path, partial = self.directory / name, self.directory / f".{name}.partial"
+        """Write one of the study's own files (`study.yaml`, `report.html`, `figures/...`, ...), whole or not at all."""
+        path = self.directory / name
+        partial = path.with_name(f".{path.name}.partial")
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(text, encoding="utf-8")
             _sync(partial)
             partial.replace(path)

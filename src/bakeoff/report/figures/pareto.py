@@ -1,0 +1,92 @@
+"""Pareto front: score over cost, with the intervals of the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from markupsafe import Markup
+
+from bakeoff.analysis import words
+from bakeoff.analysis.pareto import Point
+from bakeoff.analysis.result import Cell
+from bakeoff.report.figures.looks import Looks
+from bakeoff.report.figures.plot import Plot, below, down, left
+from bakeoff.report.figures.scale import Scale, decades, scale
+from bakeoff.report.figures.strokes import across, dot, joined, text, upright
+
+_TALL, _LETTER, _LINE = 230, 1.75, 12  # a letter's width is in percent of a plane
+_LONGEST = 22  # letters of a label
+Shown = Callable[[float], str]
+
+
+def pareto(
+    points: Sequence[Point], untrained: Sequence[Cell], looks: Looks, tick: Shown, full: Shown, height: int = _TALL
+) -> Plot:
+    """Filled: nothing that costs no more is separably better. Hollow: something is. Dashed lines: untrained models."""
+    cells = [*(point.cell for point in points), *untrained]
+    percent = all(cell.percent for cell in cells)
+    x = decades([point.cost for point in points])
+    y = scale([v for cell in cells for v in (cell.mean, cell.ci_low, cell.ci_high)], most=4)
+    parts = [across(0, 100, down(y, height, mark), "tick") for mark in y.ticks]
+    parts += [_untrained(cell, y, height) for cell in untrained if cell.mean is not None]
+    parts += [_drawn(point, x, y, height, looks[point.cell.method], full) for point in points]
+    parts += _labels(points, x, y, height)
+    places = y.places(100 if percent else 1)
+    return Plot(
+        height=height,
+        inner=joined(parts),
+        left=left(y, height, [words.number(t, percent, places) for t in y.ticks]),
+        below=below([x.place(t) for t in x.ticks], [tick(t) for t in x.ticks]),
+        told="scores by cost: " + "; ".join(_told(point, full) for point in points),
+    )
+
+
+def _untrained(cell: Cell, y: Scale, height: int) -> Markup:
+    at = down(y, height, cell.mean or 0)
+    return joined([across(0, 100, at, "untrained"), text(0, at - 4, f"{cell.method}, untrained", "start", 2)])
+
+
+def _drawn(point: Point, x: Scale, y: Scale, height: int, shade: str, full: Shown) -> Markup:
+    cell, at = point.cell, x.place(point.cost)
+    parts = [Markup("<title>{}</title>").format(_told(point, full))]
+    if cell.ci_low is not None and cell.ci_high is not None:
+        ends = down(y, height, cell.ci_low), down(y, height, cell.ci_high)
+        parts.append(upright(at, *ends, "ci" if point.beaten_by is None else "ci thin"))
+    parts.append(dot(at, down(y, height, cell.mean or 0), 5, "open" if point.beaten_by else "mean"))
+    return Markup('<g class="{}" data-method="{}">{}</g>').format(shade, cell.method, joined(parts))
+
+
+def _told(point: Point, full: Shown) -> str:
+    cell = point.cell
+    told = f"{cell.method}: {words.score(cell.mean, cell.percent)} "
+    told += f"{words.interval(cell.ci_low, cell.ci_high, cell.percent)} for {full(point.cost)}"
+    return told + (f"; beaten by {point.beaten_by}, which costs no more" if point.beaten_by else "")
+
+
+def _labels(points: Sequence[Point], x: Scale, y: Scale, height: int) -> list[Markup]:
+    """Names beside their discs, moved up or down until none covers another; the front's first, others while few."""
+    order = sorted(points, key=lambda point: point.beaten_by is not None)
+    taken: list[tuple[float, float, float]] = []  # start and end in percent, base line
+    drawn: list[Markup] = []
+    for point in order[:12]:
+        name, at = _short(point.cell.method), x.place(point.cost)
+        right = at + _LETTER * len(name) < 97
+        start, end = (at + 1, at + 3 + _LETTER * len(name)) if right else (at - 3 - _LETTER * len(name), at - 1)
+        base = _free(down(y, height, point.cell.mean or 0) + 4, start, end, taken, height)
+        taken.append((start, end, base))
+        mark = Markup('<g class="label" data-method="{}">{}</g>')
+        label = text(at, base, name, "start" if right else "end", 9 if right else -9)
+        drawn.append(mark.format(point.cell.method, label))
+    return drawn
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _free(base: float, start: float, end: float, taken: Sequence[tuple[float, float, float]], height: int) -> float:
+    """The base line nearest to the wished one that no label within `start` to `end` is near."""
+    near = [line for a, b, line in taken if a < end and start < b]
+    steps = sorted(range(-40, 41), key=abs)
+    free = (base + step for step in steps if 10 <= base + step <= height - 2)
+    return next((at for at in free if all(abs(at - line) >= _LINE for line in near)), base)

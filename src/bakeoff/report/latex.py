@@ -1,0 +1,123 @@
+"""Results as LaTeX tables for `\\input`: booktabs, one of scores and one of differences for each benchmark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from bakeoff.analysis import words
+from bakeoff.analysis.result import Cell, Comparison, Results
+from bakeoff.report import tables
+from bakeoff.report.tables import Section
+
+HEAD = r"""% Tables for \input{tables.tex}. The document needs \usepackage[utf8]{inputenc}, \usepackage[T1]{fontenc},
+% \usepackage{textcomp} and \usepackage{booktabs}.
+"""
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+    words.MINUS: "$-$", words.THIN: "~", "\N{MULTIPLICATION SIGN}": r"$\times$", "\N{DAGGER}": r"\textdagger{}",
+    "\N{DOUBLE DAGGER}": r"\textdaggerdbl{}", "\N{SECTION SIGN}": r"\textsection{}", "\n": " ", "\t": " ",
+}  # fmt: skip
+
+
+def render(results: Results) -> str:
+    """Every benchmark's scores, then its differences from the best mean."""
+    parts = [HEAD]
+    for section in tables.sections(results):
+        parts.append(_scores(section))
+        if section.comparisons:
+            parts.append(_differences(section))
+    return "\n".join(parts)
+
+
+def escape(text: str) -> str:
+    """One line of text that LaTeX sets as it is; what has no Latin-1 form is named by its code point."""
+    plain = (_SPECIAL.get(c, c if " " <= c <= "\xff" else f"U+{ord(c):04X}") for c in tables.inert(text))
+    return re.sub(r"([-,])(?=\1)", r"\1{}", "".join(plain))  # two of these would become one sign
+
+
+def _scores(section: Section) -> str:
+    head = ["method", tables.metric(section.cells[0]), "95 % interval", "runs", "trainable", "training"]
+    rows = [_score_row(section, cell) for cell in section.cells]
+    return _table(_score_caption(section), f"tab:{section.anchor}-scores", head, rows, "lrrrrr")
+
+
+def _score_row(section: Section, cell: Cell) -> list[str]:
+    mark, one = tables.mark(section, cell), cell.scope == "this checkpoint only" and cell.mean is not None
+    name, value = escape(cell.method), escape(tables.value(cell)) or "n/a"
+    if mark:
+        tie = r"\textsuperscript{\textdagger}" if len(section.verdict.winner_set) > 1 else ""
+        name, value = rf"\textbf{{{name}}}", rf"\textbf{{{value}}}{tie}"
+    return [
+        name,
+        value,
+        escape(tables.interval(cell)) + (r"\textsuperscript{*}" if one else ""),
+        escape(tables.runs(cell)),
+        escape(tables.whole(cell.trainable_params)),
+        escape(tables.training(cell)),
+    ]
+
+
+def _score_caption(section: Section) -> str:
+    verdict = section.verdict
+    k = words.seeds(len(cell.per_seed) for cell in section.cells if cell.trained and cell.per_seed)
+    told = [f"{section.title}: {tables.metric(section.cells[0])}; n = {words.count(verdict.n_items, 'item')}, {k}."]
+    if verdict.winner_set:
+        bold = "the winner" if len(verdict.winner_set) == 1 else "\N{DAGGER} not separable from the best"
+        told.append(f"Bold: {bold} ({_test(section)}).")
+    else:
+        told.append("Nothing is ranked.")
+    told.append("Intervals: 95 %, over test items and runs; * over test items only, for this checkpoint.")
+    if any(tables.FROM_RUNS in tables.training(cell) for cell in section.cells):
+        told.append(f"{tables.FROM_RUNS} Not measured alone: from its runs.")
+    return " ".join(told)
+
+
+def _test(section: Section) -> str:
+    """The tests by name, and what p is corrected for."""
+    named = words.listed(sorted({pair.test for pair in section.comparisons}))
+    return f"{named}, Holm's correction over a family of {section.verdict.family}, p < 0.05"
+
+
+def _differences(section: Section) -> str:
+    unit = "points" if section.percent else "difference"
+    head = ["a \N{MINUS SIGN} b", unit, "95 % interval", "p", "p, Holm", "verdict"]
+    caption = (
+        f"{section.title}: paired differences in {section.cells[0].metric}; n = "
+        f"{words.count(section.verdict.n_items, 'item')}; {_test(section)}; intervals are not corrected."
+    )
+    rows = [_difference_row(pair) for pair in section.comparisons]
+    return _table(caption, f"tab:{section.anchor}-differences", head, rows, "lrrrrl")
+
+
+def _difference_row(pair: Comparison) -> list[str]:
+    told = [
+        f"{pair.a} \N{MINUS SIGN} {pair.b}",
+        words.signed(pair.difference, pair.percent),
+        words.interval(pair.ci_low, pair.ci_high, pair.percent),
+        words.p_value(pair.p),
+        words.p_value(pair.p_holm),
+        tables.decision(pair),
+    ]
+    return [escape(text) for text in told]
+
+
+def _table(caption: str, label: str, head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> str:
+    lines = [
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{{re.sub('[^a-z0-9:-]', '', label)}}}",
+        rf"\begin{{tabular}}{{@{{}}{sides}@{{}}}}",
+        r"\toprule",
+        " & ".join(escape(text) for text in head) + r" \\",
+        r"\midrule",
+        *("{}" + " & ".join(row) + r" \\" for row in rows),  # {}: a name in brackets is no option of the row before
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)

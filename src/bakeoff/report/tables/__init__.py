@@ -1,0 +1,102 @@
+"""What every format shares, as text: sections, quantities, and the rows and explanations of each table."""
+
+from bakeoff.report.tables.answers import Answered, answered, balance, no_label
+from bakeoff.report.tables.beside import BESIDE_EXPLAINED, beside, beside_reasons, beside_summary
+from bakeoff.report.tables.costs import (
+    COST_LABELS,
+    FROM_RUNS,
+    cost,
+    cost_explained,
+    cost_values,
+    costs,
+    times_explained,
+    training,
+)
+from bakeoff.report.tables.forgetting import forgetting, forgetting_explained, forgotten
+from bakeoff.report.tables.ledger import ledger
+from bakeoff.report.tables.provenance import assumed, banner, commands, how_it_ran
+from bakeoff.report.tables.samples import Answer, Item, items
+from bakeoff.report.tables.sections import (
+    UNDEFINED,
+    Section,
+    decision,
+    floor,
+    interval,
+    intervals_explained,
+    mark,
+    metric,
+    metrics_explained,
+    run_variance,
+    runs,
+    sections,
+    status,
+    value,
+)
+from bakeoff.report.tables.sweeps import outlined, swept, swept_explained
+from bakeoff.report.tables.text import breakable, duration, flops, inert, rate, share, size, step_time, whole
+from bakeoff.report.tables.tuning import best, is_fraction, tried, tuned, tuning_note
+from bakeoff.report.tables.wins import SHADES, Won, wins
+
+__all__ = [
+    "BESIDE_EXPLAINED",
+    "COST_LABELS",
+    "FROM_RUNS",
+    "SHADES",
+    "UNDEFINED",
+    "Answer",
+    "Answered",
+    "Item",
+    "Section",
+    "Won",
+    "answered",
+    "assumed",
+    "balance",
+    "banner",
+    "beside",
+    "beside_reasons",
+    "beside_summary",
+    "best",
+    "breakable",
+    "commands",
+    "cost",
+    "cost_explained",
+    "cost_values",
+    "costs",
+    "decision",
+    "duration",
+    "floor",
+    "flops",
+    "forgetting",
+    "forgetting_explained",
+    "forgotten",
+    "how_it_ran",
+    "inert",
+    "interval",
+    "intervals_explained",
+    "is_fraction",
+    "items",
+    "ledger",
+    "mark",
+    "metric",
+    "metrics_explained",
+    "no_label",
+    "outlined",
+    "rate",
+    "run_variance",
+    "runs",
+    "sections",
+    "share",
+    "size",
+    "status",
+    "step_time",
+    "swept",
+    "swept_explained",
+    "times_explained",
+    "training",
+    "tried",
+    "tuned",
+    "tuning_note",
+    "value",
+    "whole",
+    "wins",
+]

@@ -1,0 +1,173 @@
+"""Figures and what they rest on: the front, items won, items shown, tuning curves, files that stand alone."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic_store import bernoulli, make_store
+
+from bakeoff.analysis import pareto
+from bakeoff.analysis.result import ExpectedBest, Results, Tuned, Tuning
+from bakeoff.analysis.table import results
+from bakeoff.report import alone, figures, html, tables, write
+from bakeoff.store.record import Solo
+
+RATE = {"base": 0.4, "lora": 0.9, "prefix": 0.8, "prompt": 0.6}
+GRID = [f"lora[r={r},learning_rate={rate}]" for r in (4, 8) for rate in (0.0001, 0.001)]
+SOLO = Solo(
+    step_seconds=0.25, step_seconds_min=0.2, step_seconds_max=1.5, tokens_per_second=1234.4, step_flops=5_600_000_000,
+    timed_steps=4, peak_bytes=900_000_000, held_bytes=700_000_000, inference_seconds=0.0421, inference_ratio=1.372,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return results(make_store(tmp_path_factory.mktemp("figures"), bernoulli(RATE, 60), tuple(RATE), solo=SOLO))
+
+
+def test_only_what_is_separably_better_dominates(found: Results) -> None:
+    """By cost: prompt, prefix, lora. What is better and dearer dominates nothing, nor does what is not separable."""
+
+    def beaten(*better: tuple[str, str], lora: int = 294_912) -> list[str | None]:
+        said = {pair: "a better" for pair in better} | {(b, a): "b better" for a, b in better}
+        pairs = [p.model_copy(update={"verdict": said.get((p.a, p.b), "not separable")}) for p in found.comparisons]
+        cells = [c.model_copy(update={"trainable_params": lora}) if c.method == "lora" else c for c in found.cells]
+        points = pareto.front(cells, pairs, "trainable_params")
+        return [
+            point.beaten_by for name in ("prompt", "prefix", "lora") for point in points if point.cell.method == name
+        ]
+
+    assert beaten() == [None, None, None]
+    assert beaten(("lora", "prefix"), ("lora", "prompt")) == [None, None, None], "it is the dearest"
+    assert beaten(("lora", "prefix"), ("lora", "prompt"), lora=10) == ["lora", "lora", None]
+    assert beaten(("prompt", "lora"), ("prefix", "lora")) == [None, None, "prefix"], "the better one is named"
+    assert beaten(("base", "prompt")) == ["base", None, None], "nothing is cheaper than what is not trained"
+
+
+def test_items_won_are_counted_from_the_samples(tmp_path: Path) -> None:
+    scores = {"base": [0, 0, 1, 1], "lora": [1, 1, 1, 0], "prompt": [1, 0, 0, 0]}
+    made = results(make_store(tmp_path, lambda benchmark, method, seed: scores[method], tuple(scores)))
+    won = {(pair.a, pair.b): (pair.items_a, pair.items_b) for pair in made.comparisons}
+    assert won == {("lora", "base"): (2, 1), ("prompt", "base"): (1, 2), ("lora", "prompt"): (2, 0)}
+    matrix = dict(tables.wins(tables.sections(made)[0]))
+    assert [one and (one.won, one.lost) for one in matrix["base"]] == [None, (1, 2), (2, 1)]
+    assert matrix["lora"][2] is not None and matrix["lora"][2].shade == round(2 / 4 * tables.SHADES)
+
+
+def test_shown_items_are_the_first_and_those_methods_differ_on(tmp_path: Path) -> None:
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        return [float(i % 10 == 0 and method == "lora") for i in range(100)]
+
+    made = results(make_store(tmp_path, scores, tuple(RATE)))
+    (section,) = tables.sections(made)
+    shown = tables.items(section)
+    assert [one.id for one in shown] == [f"sst2-{i}" for i in (0, 1, 2, *range(10, 100, 10))]
+    assert [one.agreement for one in shown[:4]] == ["differ", "wrong", "wrong", "differ"]
+    assert all(len(one.answers) == 4 for one in shown)
+
+
+def test_decades_have_ticks_at_any_range() -> None:
+    assert figures.decades([1e3, 1e6]).ticks == (1e3, 1e4, 1e5, 1e6)
+    for values in ([7.0], [3.0, 3.1], [9.5, 11.0], [1e-3, 5e7], []):
+        on = figures.decades(values)
+        assert on.ticks and all(on.low <= tick <= on.high for tick in on.ticks)
+        assert all(0 < on.share(value) < 1 for value in values)
+
+
+class Numbers(HTMLParser):
+    """The numbers behind the page's cells, with their texts."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.found: list[tuple[list[float], str]] = []
+        self.inside: list[float] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "td":
+            told = dict(attrs)
+            values = [told[name] for name in ("data-value", "data-low", "data-high") if told.get(name)]
+            self.inside = [float(value or "nan") for value in values] or None
+
+    def handle_data(self, data: str) -> None:
+        if self.inside is not None:
+            self.found.append((self.inside, data))
+            self.inside = None
+
+
+def numbers(data: Any) -> set[float]:
+    """Every number in a JSON value."""
+    if isinstance(data, dict | list):
+        return {x for one in (data.values() if isinstance(data, dict) else data) for x in numbers(one)}
+    return {float(data)} if isinstance(data, int | float) and not isinstance(data, bool) else set()
+
+
+def test_every_number_of_the_tables_is_one_of_results_json(tmp_path: Path) -> None:
+    """Differences may be turned; the method's part of peak memory is the one that is worked out on the page."""
+    paths = write(make_store(tmp_path, bernoulli(RATE, 80, 0.2), tuple(RATE), solo=SOLO), ["html", "json"])
+    known = numbers(json.loads(paths[1].read_text())) | {float(SOLO.added_bytes or 0)}
+    shown = Numbers(paths[0].read_text()).found
+    assert len(shown) > 150
+    units = {"kB": 1e-3, "MB": 1e-6, "GB": 1e-9, "ms": 1e3, "k": 1e-3, "M": 1e-6, "G": 1e-9}
+    for values, text in shown:
+        for value in values:
+            assert value in known or -value in known, (value, text)
+        plain = text.replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ").replace(",", "")
+        first = plain.split()[0].strip("[+")
+        if first == "<":
+            assert abs(values[0]) < 0.001
+        elif "min" not in plain:
+            times = [units[word] for word in plain.split()[1:2] if word in units] or [1.0, 100.0]
+            digits = len(first.partition(".")[2])
+            off = min(abs(float(first) - values[0] * factor) for factor in times)
+            assert off <= 0.5 * 10.0**-digits + 1e-9, (values, text)
+
+
+def tuning(method: str, *scores: float) -> Tuning:
+    points = tuple(
+        Tuned(settings={"learning_rate": 10.0**-i}, score=s, status="done", round=0) for i, s in enumerate(scores)
+    )
+    best = tuple(
+        ExpectedBest(budget=b, score=max(scores[:b]), low=max(scores[:b]) - 0.05, high=max(scores[:b]) + 0.05)
+        for b in range(1, len(scores) + 1)
+    )
+    return Tuning(
+        model="gpt2", task="sst2", method=method, metric="accuracy", lower_is_better=False, budget=len(scores),
+        select_on="validation", points=points, chosen=points[int(np.argmax(scores))].settings, edge=True, flat=False,
+        undertuned="the best rate is <at> the grid's edge" if method == "prompt" else None, expected_best=best,
+    )  # fmt: skip
+
+
+def test_tuning_is_shown_with_what_was_chosen_and_why_not_ranked(found: Results) -> None:
+    tuned = found.model_copy(update={"tuning": (tuning("lora", 0.6, 0.8, 0.7), tuning("prompt", 0.5))})
+    page = html.render(tuned)
+    assert 'id="tuning"' in page and 'id="tuning"' not in html.render(found)
+    assert "undertuned: the best rate is &lt;at&gt; the grid&#39;s edge" in page
+    assert "learning_rate 0.1" in page and page.count('class="spot') == 4
+    assert "tuning-1.svg" in alone.render(tuned)
+
+
+def test_files_of_figures_stand_alone(tmp_path: Path, found: Results) -> None:
+    hostile = {"base": 0.3, "a<b>&\"\x1b'": 0.6, **{name: 0.5 + 0.1 * i for i, name in enumerate(GRID)}}
+    other = results(make_store(tmp_path, bernoulli(hostile, 60), tuple(hostile), solo=SOLO))
+    drawn = {**alone.render(found), **{f"other-{name}": text for name, text in alone.render(other).items()}}
+    assert {
+        "1-scores.svg",
+        "1-differences.svg",
+        "1-pareto-parameters.svg",
+        "1-pareto-time.svg",
+        "learning-1.svg",
+    } <= set(drawn)
+    assert "other-1-sweep-lora-accuracy.svg" in drawn
+    for name, text in drawn.items():
+        root = ElementTree.fromstring(text)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("viewBox"), name
+        tags = {element.tag.partition("}")[2] for element in root.iter()}
+        assert tags <= {"svg", "g", "title", "style", "rect", "line", "circle", "path", "text"}, name
+        assert "prefers-color-scheme" not in text and len(text) < 60_000
