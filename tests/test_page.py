@@ -1,0 +1,223 @@
+"""The page in headless Chromium: silent, inert, sortable, filterable, linkable, legible, whole without its script."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_store import bernoulli, make_store
+
+from bakeoff.report import write
+from bakeoff.store.store import Store
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (apt: chromium-driver)"),
+    pytest.mark.xdist_group("browser"),
+]
+
+PAYLOADS = (
+    "<script>window.hit=1</script>",
+    "</script><script>window.hit=1</script>",
+    "<img src=x onerror=window.hit=1>",
+    "<svg onload=window.hit=1>",
+    "<svg><script>window.hit=1</script></svg>",
+    "<iframe srcdoc='<script>parent.hit=1</script>'></iframe>",
+    "<iframe src=javascript:parent.hit=1></iframe>",
+    "<a href=javascript:window.hit=1 id=evil>x</a>",
+    "<body onload=window.hit=1>",
+    "<input autofocus onfocus=window.hit=1>",
+    "<details open ontoggle=window.hit=1>",
+    "<style>*{background:url(http://evil.invalid/x)}</style>",
+    "</style><script>window.hit=1</script>",
+    "</pre></td></table><script>window.hit=1</script>",
+    "--><script>window.hit=1</script><!--",
+    "]]><script>window.hit=1</script>",
+    "\"'><script>window.hit=1</script>",
+    "{{ 7*7 }}{% raw %}<script>window.hit=1</script>",
+    "<link rel=stylesheet href=http://evil.invalid/x.css><meta http-equiv=refresh content=0;url=http://evil.invalid/>",
+    "<object data=http://evil.invalid/x></object><form action=http://evil.invalid/><button>x</button></form>",
+)
+HOSTILE = f'lora"{PAYLOADS[2]}'
+METHODS: tuple[str, ...] = ("base", HOSTILE, "prefix", "prompt")
+RATE = dict(zip(METHODS, (0.5, 0.9, 0.8, 0.65), strict=True))
+
+
+def hostile_store(directory: Path) -> Store:
+    """Payloads as completions, item ids, details, a method's name, a failure's reason and the study's notes."""
+    stages = ("number", "text", "no-answer")
+    drawn = bernoulli(RATE, 60)
+    store = make_store(
+        directory, lambda *place: [0.0] * 3 + list(drawn(*place))[3:], METHODS,
+        status={("sst2", "prompt", 2): "failed"},
+        text=lambda method, seed, i, value: "\n".join(PAYLOADS[(i + more) % 20] for more in (0, 5, 10, 15)),
+        detail=lambda method, i: {PAYLOADS[i % 20]: PAYLOADS[(i + 7) % 20], "stage": stages[i % 3]},
+        reason=" ".join(PAYLOADS), study=PAYLOADS[1],
+    )  # fmt: skip
+    plan = store.plan()
+    plan["notes"] = {"study": list(PAYLOADS), "models": {"gpt2": PAYLOADS[0]}}
+    store.write("plan.json", json.dumps(plan))
+    for path in store.trials.glob("*/samples.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for i, row in enumerate(rows):
+            row["id"] += PAYLOADS[i % 20]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return store
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    store = hostile_store(tmp_path_factory.mktemp("page"))
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.address = write(store, ["html"])[0].as_uri()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        driver.get(driver.address)  # pyright: ignore[reportAttributeAccessIssue]
+        yield driver
+    finally:
+        driver.quit()
+
+
+def opened(page: Any, place: str = "") -> Any:
+    """The page anew, at a place."""
+    page.get("about:blank")
+    page.get(page.address + place)
+    return page
+
+
+def texts(page: Any, query: str) -> list[str]:
+    """The texts of what is visible of a query."""
+    script = (
+        "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).map(e => e.innerText)"
+    )
+    return page.execute_script(script, query)
+
+
+def test_nothing_is_asked_of_anybody_and_payloads_stay_text(page: Any) -> None:
+    opened(page)
+    page.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.execute_script("document.querySelectorAll('input, summary, a').forEach(one => one.focus())")
+    assert page.execute_script("return window.hit") is None
+    alien = (
+        "img,iframe,object,embed,link,form,base,audio,video,#evil,main script,main style,svg script,[onload],[onerror]"
+    )
+    assert page.execute_script("return document.querySelectorAll(arguments[0]).length", alien) == 0
+    shown = page.execute_script("return document.body.innerText")
+    for payload in PAYLOADS:
+        assert shown.count(payload) >= 3, payload
+    events = [json.loads(row["message"])["message"] for row in page.get_log("performance")]
+    asked = {e["params"]["request"]["url"].split("#")[0] for e in events if e["method"] == "Network.requestWillBeSent"}
+    assert asked <= {page.address, "about:blank"}
+    assert page.get_log("browser") == []
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(page: Any) -> None:
+    """The policy holds even where text should become markup."""
+    opened(page)
+    add = "const s = document.createElement('script'); s.textContent = 'window.hit = 1'; document.body.append(s);"
+    page.execute_script(add + "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit=1\">')")
+    assert page.execute_script("return window.hit") is None
+    told = [row["message"] for row in page.get_log("browser")]
+    assert told and all("Content Security Policy" in message for message in told)
+
+
+def test_tables_sort_by_the_numbers_behind_their_text(page: Any) -> None:
+    opened(page)
+    names = "table.scores tbody th"
+    study = texts(page, names)
+    means = "return [...document.querySelectorAll('table.scores td.main')].map(e => Number(e.dataset.value))"
+    for turn in ("descending", "ascending", None):
+        page.execute_script("document.querySelectorAll('table.scores thead .sort')[1].click()")
+        assert page.execute_script("return document.querySelectorAll('table.scores th')[1].ariaSort") == turn
+        if turn:
+            found = page.execute_script(means)
+            assert found == sorted(found, reverse=turn == "descending")
+    assert texts(page, names) == study
+
+
+def test_filters_hide_methods_and_the_link_keeps_them(page: Any) -> None:
+    opened(page)
+    field = page.find_element("name", "find")
+    field.send_keys("prefix")
+    assert len(texts(page, "table.scores tbody tr")) == 1
+    assert all("prefix" in text for text in texts(page, "table.differences tbody tr"))
+    kept = page.execute_script("return location.hash")
+    assert "find=prefix" in kept
+    opened(page, "#cost&find=PROMPT")
+    assert len(texts(page, "table.scores tbody tr")) == 1 and "prompt" in texts(page, "table.scores tbody tr")[0]
+    assert len(texts(opened(page, "#cost&find=%E0%A4%A"), "table.scores tbody tr")) == len(METHODS), "a broken link"
+
+
+def test_samples_are_browsed_by_method_by_disagreement_and_by_stage(page: Any) -> None:
+    opened(page, "#samples&show=differ&method=prefix")
+    items = texts(page, ".item h4")
+    assert 0 < len(items) < 20 and all("methods differ" in text for text in items)
+    assert len(texts(page, ".item tr")) == len(items) and f"{len(items)} of 20 items" in texts(page, "#count")
+    select = "const s = document.querySelector('[name=' + arguments[0] + ']'); s.value = arguments[1];"
+    select += "s.dispatchEvent(new Event('change'))"
+    page.execute_script(select, "show", "")
+    page.execute_script(select, "method", "")
+    page.execute_script(select, "stage", "text")
+    rows = texts(page, ".item tr")
+    assert rows and all("stage text" in row for row in rows)
+    assert page.execute_script("return location.hash") == "#samples&stage=text"
+    opened(page, "#sample-1-2")
+    assert len(texts(page, ".item")) == 20, "a link opens what its target is folded in"
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_the_page_is_legible(page: Any, width: int) -> None:
+    sized = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sized)
+    try:
+        for scheme in ("light", "dark"):
+            preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+            page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
+            opened(page)
+            page.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+            assert page.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [width, width]
+            assert page.execute_script(SMALLEST) >= 11
+            assert page.execute_script(FAINTEST) >= 4.5
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+SMALLEST = """
+const sizes = [...document.querySelectorAll('main *')].filter(e => e.checkVisibility() &&
+  [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()))
+  .map(e => parseFloat(getComputedStyle(e).fontSize));
+return Math.min(...sizes);
+"""
+FAINTEST = """
+const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+const light = c => { const [r, g, b] = c.map(v => linear(v / 255)); return .2126 * r + .7152 * g + .0722 * b };
+const rgb = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
+const ground = light(rgb(getComputedStyle(document.body).backgroundColor));
+const ratios = [...document.querySelectorAll('main p, main td, main th, main li, main .soft, main caption, main .bad')]
+  .filter(e => e.checkVisibility()).map(e => light(rgb(getComputedStyle(e).color)))
+  .map(l => (Math.max(l, ground) + .05) / (Math.min(l, ground) + .05));
+return Math.min(...ratios);
+"""
+
+
+def test_the_page_is_whole_without_its_script(page: Any) -> None:
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        opened(page)
+    finally:
+        page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert len(texts(page, "table.scores tbody tr")) == len(METHODS)
+    assert texts(page, ".sort, .tools, #tip") == []
+    assert page.execute_script("return document.querySelectorAll('.item tr').length") == 20 * len(METHODS)
