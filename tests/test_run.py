@@ -14,6 +14,7 @@ from toy import Toy
 import bakeoff
 from bakeoff.engine.randomness import generator
 from bakeoff.errors import InputError, TrialError
+from bakeoff.methods.combine import Combine
 from bakeoff.run import plan as planning
 from bakeoff.run.progress import Progress
 from bakeoff.run.run import run
@@ -146,6 +147,35 @@ def test_cut_test_prompts_are_counted(place):
     room = {"toy": 11, "toy_text": 9, "toy_more": 9}  # a label of one token; three tokens to be drawn
     assert counts == {name: sum(length > room[name] for length in words[name]) for name in counts}
     assert counts["toy_text"] and counts["toy_more"]
+
+
+def test_the_parts_of_a_combination_are_seen_to_move(finished):
+    for trial in finished.store.plan()["trials"]:
+        record = finished.store.record(trial["key"])
+        assert list(record.parts) == (["lora", "prompt"] if trial["method"] == "lora+prompt" else [])
+        assert all(part.moved and part.moved > 0 for part in record.parts.values())
+        assert not record.parts or sum(p.trainable_params for p in record.parts.values()) == record.trainable_params
+    (check,) = (check for check in bakeoff.open(finished.store.directory).lint if check.name == "frozen part")
+    assert (check.state, check.text[:11]) == ("clean", "In 6\N{NO-BREAK SPACE}trials")
+
+
+def test_a_part_that_was_frozen_is_found_out(place, monkeypatch):
+    """Nothing else would tell: it has no gradient to miss, and its parameters are counted and saved as ever."""
+    attach = Combine.attach
+
+    def frozen(self, backbone, generator):
+        adapter = attach(self, backbone, generator)
+        adapter.members()["prompt"].requires_grad_(False)
+        return adapter
+
+    monkeypatch.setattr(Combine, "attach", frozen)
+    store = run(load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]"]), place / "frozen").store
+    record = next(r for t in store.plan()["trials"] if (r := store.record(t["key"])).trial.method == "lora+prompt")
+    assert (record.status, record.parts["prompt"].moved) == ("done", 0) and record.parts["lora"].moved
+    found = bakeoff.open(store.directory)
+    assert next(check.state for check in found.lint if check.name == "frozen part") == "found"
+    (doubt,) = (doubt.text for doubt in found.doubts if doubt.kind == "frozen part")
+    assert doubt.startswith("toy/lora+prompt/seed 0: prompt never moved from its initial weights")
 
 
 def test_running_again_trains_nothing(finished, place):

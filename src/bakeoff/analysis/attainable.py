@@ -32,6 +32,11 @@ def counts(value: Decimal, n: int) -> range:
     return range(max(0, -(-low * n // over)), min(n, high * n // over) + 1)
 
 
+def is_count(value: float, n: int) -> bool:
+    """Whether a value that nobody rounded (to ten digits) is some count of n."""
+    return bool(counts(Decimal(f"{value:.10f}"), n))
+
+
 def cut_off(value: Decimal, n: int) -> range:
     """Every count c of n with c / n being the printed value once further digits are cut off, not rounded."""
     low, size = Fraction(value), Fraction(unit(value))

@@ -38,6 +38,7 @@ class Graded:
 class Counted:
     samples: int = 0
     draws: int = 1
+    fewest: int = 1  # draws of an item
     unparsable: int = 0
     left_out: int = 0  # samples without scores: they could not be graded
     undecided: int = 0  # samples whose answers nothing could judge, and which score 0
@@ -86,6 +87,7 @@ def _counted(samples: Sequence[Sample]) -> Counted:
     counted = Counted(samples=len(samples))
     draws = Counter(sample.id for sample in samples)
     counted.draws, counted.items = max(draws.values()), set(draws)
+    counted.fewest = min(draws.values())
     for sample in samples:
         counted.unparsable += bool(sample.detail.get("unparsable"))
         counted.left_out += not sample.scores

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bakeoff.analysis import words
+from bakeoff.analysis import attainable, words
 from bakeoff.analysis.benchmark import Graded, Table
+from bakeoff.analysis.metrics import is_count, of_draws
 from bakeoff.analysis.result import Cell, Comparison, Doubt, Run
 
 Told = list[tuple[str, str]]  # kind, text
@@ -69,14 +70,37 @@ def of_overlap(overlaps: Mapping[str, Mapping[str, int]]) -> list[Doubt]:
 
 
 def of_metric(table: Table, cells: Sequence[Cell]) -> Told:
-    """Doubts about one metric of a benchmark: runs in which it has no value."""
-    without = [
-        f"{c.method} ({c.undefined_seeds} of {words.count(len(c.per_seed), 'run')})" for c in cells if c.undefined_seeds
+    """Doubts about one metric of a benchmark: runs in which it has no value, no possible one, or too few draws."""
+    return [*_undefined(table, cells), *_off_the_grid(table), *_too_few_draws(table)]
+
+
+def of_weights(runs: Sequence[Run], graded: Mapping[str, Graded], plan: Mapping[str, Any]) -> list[Doubt]:
+    """Trials that trained more or fewer parameters than their method's formula says, or a part of which never moved."""
+    sizes, many = plan.get("parameters", {}), len({run.model for run in runs}) > 1
+    counted: dict[tuple[int, int], list[Run]] = {}
+    still: dict[str, list[Run]] = {}
+    for run in runs:
+        record = graded[run.key].record if run.key in graded else None
+        declared = sizes.get(run.model, {}).get(run.method, {}).get("trainable")
+        if record is None or record.status == "failed":
+            continue
+        if declared is not None and record.trainable_params != declared:
+            counted.setdefault((record.trainable_params, declared), []).append(run)
+        for name, part in record.parts.items():
+            if part.moved == 0 and record.status == "done":
+                still.setdefault(name, []).append(run)
+    told = [
+        (
+            "parameters",
+            f"{_which(those, many)}: {found:,} parameters were trained, {said:,} are the method's by formula.",
+        )
+        for (found, said), those in counted.items()
     ]
-    if not without:
-        return []
-    why = "has no value, since there is nothing to take the share of, and counts as 0"
-    return [("undefined", f"{table.metric} {why}: {words.listed(without)}.")]
+    told += [
+        ("frozen part", f"{_which(those, many)}: {name} never moved from its initial weights, so it was not trained.")
+        for name, those in still.items()
+    ]
+    return [Doubt(kind=kind, text=text) for kind, text in told]
 
 
 def gathered(told: Sequence[tuple[str, Told]]) -> list[Doubt]:
@@ -120,6 +144,52 @@ def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
 
 
 # --- inside ---
+
+
+def _undefined(table: Table, cells: Sequence[Cell]) -> Told:
+    without = [
+        f"{c.method} ({c.undefined_seeds} of {words.count(len(c.per_seed), 'run')})" for c in cells if c.undefined_seeds
+    ]
+    if not without:
+        return []
+    why = "has no value, since there is nothing to take the share of, and counts as 0"
+    return [("undefined", f"{table.metric} {why}: {words.listed(without)}.")]
+
+
+def _off_the_grid(table: Table) -> Told:
+    off = [f"{label} {value:.6g}" for label, value, n in on_grid(table) if not attainable.is_count(value, n)]
+    if not off:
+        return []
+    shown = words.listed(off) if len(off) <= NAMED else f"{words.listed(off[:NAMED])} and {len(off) - NAMED} more"
+    return [("off the grid", f"{table.metric} counts completions, but no count of them gives {shown}.")]
+
+
+def on_grid(table: Table) -> list[tuple[str, float, int]]:
+    """The run means of a metric that counts completions, each with the number that it is a count of.
+
+    Items x draws; for pass@k items x C(draws, k). Left out are runs of which some sample has no score.
+    """
+    k = of_draws(table.metric)
+    if k is None and not is_count(table.metric):
+        return []
+    found: list[tuple[str, float, int]] = []
+    for label, run in _each(table):
+        counted = table.graded[run.key].benchmarks[table.benchmark]
+        scores = table.graded[run.key].scores[table.benchmark, table.metric]
+        if not counted.left_out and counted.draws >= (k or 1):
+            mean = math.fsum(scores.values()) / len(scores)
+            found.append((label, mean, len(scores) * math.comb(counted.draws, k or 1)))
+    return found
+
+
+def _too_few_draws(table: Table) -> Told:
+    k = of_draws(table.metric)
+    counted = {label: table.graded[run.key].benchmarks[table.benchmark] for label, run in _each(table)}
+    few = {label: one.fewest for label, one in counted.items() if k and one.fewest < k}
+    if not few:
+        return []
+    what = f"{table.metric} takes {k} completions of an item, and some items have fewer"
+    return [("too few draws", f"{what}: {_where(few, len(counted))}. It has no unbiased estimate there.")]
 
 
 def _validation(table: Table, cells: Sequence[Cell]) -> Told:

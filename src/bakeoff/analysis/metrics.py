@@ -10,6 +10,8 @@ COSTS = frozenset(
 )
 OTHER_SCALES = frozenset({"loss", "nll", "perplexity", "ppl", "bits", "bleu", "chrf", "ter", "mae", "mse", "rmse"})
 
+COUNTS = frozenset({"accuracy", "acc", "match", "answered"})
+
 
 def lower_is_better(metric: str) -> bool:
     """Whether less of it is better: losses, perplexities, bits, error rates."""
@@ -19,6 +21,17 @@ def lower_is_better(metric: str) -> bool:
 def is_fraction(metric: str) -> bool:
     """Whether it is by its name a fraction, shown in percent: BLEU counts to 100, losses are nats."""
     return not _words(metric) & OTHER_SCALES
+
+
+def is_count(metric: str) -> bool:
+    """Whether it is by its name a share of completions: accuracy, exact_match, pass@1."""
+    return bool(_words(metric) & COUNTS) or of_draws(metric) == 1
+
+
+def of_draws(metric: str) -> int | None:
+    """The k of pass@k; None for other metrics."""
+    found = re.fullmatch(r"pass@([1-9]\d*)", metric)
+    return int(found[1]) if found else None
 
 
 def _words(metric: str) -> set[str]:

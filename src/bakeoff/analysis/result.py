@@ -250,6 +250,18 @@ class Doubt(Frozen):
     text: str
 
 
+class Check(Frozen):
+    """One thing that every report is checked for (`analysis.lint`): what was looked at, or what was found.
+
+    `doubts` are the kinds of those `Doubt`s that tell more of what was found.
+    """
+
+    name: str
+    state: Literal["clean", "found", "not applicable"]
+    text: str
+    doubts: tuple[str, ...] = ()
+
+
 class Curve(Frozen):
     """Training loss of one method on one task (nats per target token): the mean over runs, and their extremes.
 
@@ -338,10 +350,11 @@ class Results(Frozen):
     standings: tuple[Standing, ...] = ()
     beside: tuple[Beside, ...] = ()
     tuning: tuple[Tuning, ...] = ()
+    lint: tuple[Check, ...] = ()
 
     def published(self) -> dict[str, Any]:
         """The content of `results.json`: schema 1, full precision, curves and samples left to their own files."""
         data = self.model_dump(mode="json", exclude={"curves", "samples"})
         order = ("study", "cells", "comparisons", "verdicts", "standings", "confusions", "doubts", "trials")
-        order = (*order, "provenance", "beside", "tuning")
+        order = (*order, "provenance", "beside", "tuning", "lint")
         return {"schema": 1, **{name: data[name] for name in order}}

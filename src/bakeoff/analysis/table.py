@@ -18,6 +18,7 @@ from bakeoff.analysis import wins, words
 from bakeoff.analysis.benchmark import Counted, Graded, Table, grade
 from bakeoff.analysis.beside import beside
 from bakeoff.analysis.grid import grids
+from bakeoff.analysis.lint import lint
 from bakeoff.analysis.result import (
     Cell,
     Comparison,
@@ -86,25 +87,28 @@ def results(store: Store) -> Results:
             told.append((place, here_told))
             confusions += _confusions(model, task, benchmark, methods, graded)
         curves += [c for name, group in methods.items() if (c := _curve(store, model, task, name, group))]
+    doubts = (
+        doubt.of_plan(plan)
+        + doubt.of_trials(runs)
+        + doubt.of_weights(runs, graded, plan)
+        + doubt.gathered(told)
+        + doubt.of_overlap(_overlaps(plan))
+        + doubt.of_scope(runs, graded)
+    )
     return Results(
         study=plan["study"],
         cells=tuple(cells),
         comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
         confusions=tuple(confusions),
-        doubts=tuple(
-            doubt.of_plan(plan)
-            + doubt.of_trials(runs)
-            + doubt.gathered(told)
-            + doubt.of_overlap(_overlaps(plan))
-            + doubt.of_scope(runs, graded)
-        ),
+        doubts=tuple(doubts),
         trials=tuple(runs),
         curves=tuple(curves),
         samples=tuple(shown(store, headlines)),
         provenance=_provenance(plan, graded),
         standings=tuple(filter(None, standings)),
         beside=beside(plan, cells, {key: known.record for key, known in graded.items()}),
+        lint=lint(plan, runs, graded, cells, verdicts, doubts),
     )
 
 

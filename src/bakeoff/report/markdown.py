@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from bakeoff.analysis import words
 from bakeoff.analysis.grid import Grid
 from bakeoff.analysis.result import Cell, Comparison, Results
-from bakeoff.report import tables
+from bakeoff.report import checklist, tables
 from bakeoff.report.tables import Section
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$@]|:(?=//)|^[-+#])")
@@ -24,6 +24,9 @@ def render(results: Results) -> str:
     ]
     lines += ["", "## What to doubt", ""]
     lines += [f"- {escape(doubt.kind)}: {escape(doubt.text)}" for doubt in results.doubts] or ["- Nothing was noticed."]
+    if results.lint:
+        checked = [[escape(text) for text in row] for row in checklist.rows(results.lint)]
+        lines += ["", escape(checklist.line(results.lint)), "", *grid(checklist.HEADS, checked, "lll")]
     if notes := tables.assumed(results):
         lines += ["", "## What this study assumes", "", *(f"- {escape(note)}" for note in notes)]
     lines += ["", f"{tables.intervals_explained(results)} {tables.times_explained(results)}", ""]

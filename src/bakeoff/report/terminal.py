@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Results
-from bakeoff.report import tables
+from bakeoff.report import checklist, tables
 from bakeoff.report.tables import Section
 
 # How a table gives way to a narrow console, step by step: columns left out, and lines that a swept name may take.
@@ -42,6 +42,8 @@ def table(results: Results) -> Group:
         parts.append(
             Text(f"{doubt.kind}: {tables.inert(doubt.text)}", style="dim" if doubt.kind == "scope" else "yellow")
         )
+    if results.lint:
+        parts.append(Text(checklist.line(results.lint), style="dim"))
     parts += [Text(f"assumed: {tables.inert(note)}", style="dim") for note in tables.assumed(results)]
     return Group(*parts)
 

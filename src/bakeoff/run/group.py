@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import sys
 import time
@@ -30,7 +31,7 @@ from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
 from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
-from bakeoff.store.record import Benchmark, Cost, Provenance, Record, Sample, Solo, TextLoss
+from bakeoff.store.record import Benchmark, Cost, Part, Provenance, Record, Sample, Solo, TextLoss
 from bakeoff.store.store import Store
 from bakeoff.study.spec import Quantize, Trial
 from bakeoff.tasks.task import Completion
@@ -179,11 +180,13 @@ def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list
     adapters = [
         method.attach(backbone, generator(trial.seed, "init")) for method, trial in zip(methods, trials, strict=True)
     ]
+    starts = [_weights(adapter) for adapter in adapters]
     try:
         work = _lanes_engine if about.engine == "lanes" else _reference_engine
         outcomes = work(place, backbone, trials, adapters, context)
         return [
-            _stored(place, about, backbone, *each) for each in zip(trials, methods, adapters, outcomes, strict=True)
+            _stored(place, about, backbone, *each)
+            for each in zip(trials, methods, adapters, outcomes, starts, strict=True)
         ]
     finally:
         for adapter in adapters:
@@ -305,9 +308,26 @@ def _cut(examples: Sequence[Encoded]) -> dict[str, int]:
     }
 
 
+def _weights(adapter: Adapter) -> dict[str, list[torch.Tensor]]:
+    """The weights of a combination's parts as they are now."""
+    return {name: [p.detach().clone() for p in part.parameters()] for name, part in adapter.members().items()}
+
+
+def _moved(adapter: Adapter, start: dict[str, list[torch.Tensor]]) -> dict[str, Part]:
+    """What a combination's parts hold, and how far they are from `start`."""
+    found: dict[str, Part] = {}
+    for name, part in adapter.members().items():
+        pairs = zip(part.parameters(), start[name], strict=True)
+        far = math.sqrt(sum(float((p.detach().double() - was.double()).square().sum()) for p, was in pairs))
+        params = sum(p.numel() for p in part.parameters())
+        found[name] = Part(trainable_params=params, moved=far if math.isfinite(far) else None)
+    return found
+
+
 def _stored(
-    place: Workplace, about: _About, backbone: Backbone, trial: Trial, method: Any, adapter: Adapter, out: _Outcome
-) -> Record:
+    place: Workplace, about: _About, backbone: Backbone, trial: Trial, method: Any, adapter: Adapter, out: _Outcome,
+    start: dict[str, list[torch.Tensor]],
+) -> Record:  # fmt: skip
     """Check the adapter's count, save it, and commit the trial, or that it could not be graded.
 
     A trial that was stored before is left as it is.
@@ -349,6 +369,7 @@ def _stored(
             solo=about.solo,
         ),
         provenance=about.provenance.model_copy(update={"sandboxes": _sandboxes(out.samples)}),
+        parts=_moved(adapter, start),
     )
     place.store.commit(trial, record, out.samples, learner.curve if learner else [])
     return record

@@ -1,4 +1,4 @@
-"""A trial's result as data: Record, Sample, CurveRow, Cost, Solo, Provenance."""
+"""A trial's result as data: Record, Sample, CurveRow, Cost, Solo, Part, Provenance."""
 
 from __future__ import annotations
 
@@ -113,6 +113,17 @@ class TextLoss(Frozen):
         return self.after - self.before
 
 
+class Part(Frozen):
+    """One part of a combination: how many numbers it trains, and how far training moved them.
+
+    `moved` is the L2 norm of their change from the initial weights: 0 for a part that was frozen, None where it is no
+    finite number.
+    """
+
+    trainable_params: int
+    moved: float | None
+
+
 class Provenance(Frozen):
     """How it ran: never part of a trial's identity. `sandboxes` are the tiers that held model-written code."""
 
@@ -132,7 +143,8 @@ class Record(Frozen):
     """The trial's result, written last and once; a trial directory that holds one is complete.
 
     `counts` holds what was counted in training, such as `training_prompts_cut`, beside each benchmark's own.
-    `text_loss` is there where the study asks for it and the model is no encoder-decoder.
+    `text_loss` is there where the study asks for it and the model is no encoder-decoder. `parts` are those of a
+    combination, by their names.
     """
 
     schema_version: Literal[1] = 1
@@ -147,3 +159,4 @@ class Record(Frozen):
     total_params: int = 0
     cost: Cost = Cost()
     provenance: Provenance
+    parts: dict[str, Part] = {}

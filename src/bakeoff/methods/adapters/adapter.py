@@ -114,6 +114,10 @@ class Adapter(nn.Module):
         """The parameters that learn at a rate of their own, with that rate."""
         return {} if self.learning_rate is None else dict.fromkeys(self.parameters(), self.learning_rate)
 
+    def members(self) -> dict[str, Adapter]:
+        """The adapters that a combination is made of, by name; none where it is no combination."""
+        return {}
+
     def release(self) -> None:
         """Give back what was changed in the base model; called when the trial is over."""
 

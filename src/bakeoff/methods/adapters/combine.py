@@ -73,6 +73,9 @@ class CombinedAdapter(Adapter):
     def rates(self) -> dict[nn.Parameter, float]:
         return {parameter: rate for part in self._adapters for parameter, rate in part.rates().items()}
 
+    def members(self) -> dict[str, Adapter]:
+        return dict(zip(self.names, self._adapters, strict=True))
+
     def tensors(self) -> dict[str, Tensor]:
         return {
             f"{name}/{key}": tensor
