@@ -211,6 +211,8 @@ def test_the_reference_engine_writes_the_same_trials(finished, place):
         for a, b in zip(store.samples(key), finished.store.samples(key), strict=True):
             assert a.detail["logprobs"] == pytest.approx(b.detail["logprobs"], abs=1e-3)
         assert record.trainable_params == finished.store.record(key).trainable_params
+        for name, part in finished.store.record(key).parts.items():
+            assert record.parts[name].moved == pytest.approx(part.moved, rel=1e-3)
         assert record.cost.train_tokens == finished.store.record(key).cost.train_tokens
 
 
