@@ -152,7 +152,7 @@ def test_cut_test_prompts_are_counted(place):
 def test_the_parts_of_a_combination_are_seen_to_move(finished):
     for trial in finished.store.plan()["trials"]:
         record = finished.store.record(trial["key"])
-        assert list(record.parts) == (["lora", "prompt"] if trial["method"] == "lora+prompt" else [])
+        assert list(record.parts) == (["part0", "part1"] if trial["method"] == "lora+prompt" else [])
         assert all(part.moved and part.moved > 0 for part in record.parts.values())
         assert not record.parts or sum(p.trainable_params for p in record.parts.values()) == record.trainable_params
     (check,) = (check for check in bakeoff.open(finished.store.directory).lint if check.name == "frozen part")
@@ -165,17 +165,17 @@ def test_a_part_that_was_frozen_is_found_out(place, monkeypatch):
 
     def frozen(self, backbone, generator):
         adapter = attach(self, backbone, generator)
-        adapter.members()["prompt"].requires_grad_(False)
+        adapter.members()["part1"].requires_grad_(False)
         return adapter
 
     monkeypatch.setattr(Combine, "attach", frozen)
     store = run(load(place / "toy.yaml", ["tasks=[toy]", "seeds=[0]"]), place / "frozen").store
     record = next(r for t in store.plan()["trials"] if (r := store.record(t["key"])).trial.method == "lora+prompt")
-    assert (record.status, record.parts["prompt"].moved) == ("done", 0) and record.parts["lora"].moved
+    assert (record.status, record.parts["part1"].moved) == ("done", 0) and record.parts["part0"].moved
     found = bakeoff.open(store.directory)
     assert next(check.state for check in found.lint if check.name == "frozen part") == "found"
     (doubt,) = (doubt.text for doubt in found.doubts if doubt.kind == "frozen part")
-    assert doubt.startswith("toy/lora+prompt/seed 0: prompt never moved from its initial weights")
+    assert doubt.startswith("toy/lora+prompt/seed 0: part1 (prompt_tuning) never moved from its initial weights")
 
 
 def test_running_again_trains_nothing(finished, place):

@@ -11,6 +11,7 @@ from bakeoff.analysis import attainable, words
 from bakeoff.analysis.benchmark import Graded, Table
 from bakeoff.analysis.metrics import is_count, of_draws
 from bakeoff.analysis.result import Cell, Comparison, Doubt, Run
+from bakeoff.store.record import Record
 
 Told = list[tuple[str, str]]  # kind, text
 NAMED = 4  # so many trials or pairs are named, more are counted
@@ -88,7 +89,7 @@ def of_weights(runs: Sequence[Run], graded: Mapping[str, Graded], plan: Mapping[
             counted.setdefault((record.trainable_params, declared), []).append(run)
         for name, part in record.parts.items():
             if part.moved == 0 and record.status == "done":
-                still.setdefault(name, []).append(run)
+                still.setdefault(_part(record, name), []).append(run)
     told = [
         (
             "parameters",
@@ -154,6 +155,12 @@ def _undefined(table: Table, cells: Sequence[Cell]) -> Told:
         return []
     why = "has no value, since there is nothing to take the share of, and counts as 0"
     return [("undefined", f"{table.metric} {why}: {words.listed(without)}.")]
+
+
+def _part(record: Record, name: str) -> str:
+    """A part of a combination with its kind, since a trial's key knows no names of methods: `part1 (prompt_tuning)`."""
+    kinds = {part["name"]: part["use"] for part in record.trial.method_config.get("parts", ())}
+    return f"{name} ({kinds[name]})" if kinds.get(name, name) != name else name
 
 
 def _off_the_grid(table: Table) -> Told:

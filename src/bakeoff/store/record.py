@@ -144,7 +144,7 @@ class Record(Frozen):
 
     `counts` holds what was counted in training, such as `training_prompts_cut`, beside each benchmark's own.
     `text_loss` is there where the study asks for it and the model is no encoder-decoder. `parts` are those of a
-    combination, by their names.
+    combination, by their names in the trial (part0, part1, ...).
     """
 
     schema_version: Literal[1] = 1
