@@ -77,6 +77,8 @@ def test_a_clean_study_is_clean(tmp_path: Path) -> None:
     assert told["values"].startswith("7\N{NO-BREAK SPACE}run means (accuracy)")
     assert told["percentages"].endswith(f"({TOTAL:,} to {TOTAL + 294912:,}).")
     assert "7 clean, 2 not applicable" in write(store, ["md"])[0].read_text()
+    page = write(store, ["html"])[0].read_text()
+    assert "<summary>Lint: 7 clean, 2 not applicable.</summary>" in page and f"clean: {told['values']}" in page
     assert [check["name"] for check in json.loads(write(store, ["json"])[0].read_text())["lint"]] == list(CHECKS)
 
 

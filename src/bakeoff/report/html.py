@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Results
-from bakeoff.report import figures, tables
+from bakeoff.report import checklist, figures, tables
 from bakeoff.report.tables import Section
 from bakeoff.report.views import Panel, View, palette, panels, tuning_panels, views
 
@@ -38,6 +38,8 @@ def render(results: Results) -> str:
         overview=_overview(drawn),
         panels=learning,
         tuned=tuning_panels(results),
+        checked=checklist.line(results.lint),
+        checks=checklist.rows(results.lint),
         assumed=tables.assumed(results),
         notes=_notes(results),
         colour=looks.__getitem__,
