@@ -178,8 +178,10 @@ def test_keys_hold_what_is_measured_and_nothing_else(tmp_path):
     found = trials(study(tmp_path))
     lora = found[1]
     assert lora.task_version == 2
-    assert lora.key() == "8719c3102939c1c51cfc9cf6e4c3d6a9d361d35604cc63761b6aa0cf409b31d1"
-    first = lora.model_copy(update={"task_version": 1})
+    assert lora.key() == "9d025cb3c7bc5ae1d1841ab906b5f2eb7c32cc5cadb9f9d85685d6e459bb1fb2"
+    earlier = lora.model_copy(update={"protocol": 2})
+    assert earlier.key() == "8719c3102939c1c51cfc9cf6e4c3d6a9d361d35604cc63761b6aa0cf409b31d1"
+    first = earlier.model_copy(update={"task_version": 1})
     assert first.key() == "0d982a620f7533ed6afb3f3691d4855aa9383ee241c361117c714a621c4c7d23"
     assert lora.model_copy(update={"method": "other", "task": "other", "model": "other"}).key() == lora.key()
     changes = {
@@ -191,6 +193,25 @@ def test_keys_hold_what_is_measured_and_nothing_else(tmp_path):
     }  # fmt: skip
     keys = {lora.model_copy(update={name: value}).key() for name, value in changes.items()}
     assert len(keys | {lora.key()}) == len(changes) + 1
+
+
+@pytest.mark.parametrize("where", ["own", "shared"])
+def test_a_part_that_is_swept_with_its_own_training_is_one_clear_error(tmp_path, where):
+    """Alone such a row is right; a combination has one training of its own."""
+    rates = "{sweep: [1e-3, 2e-3]}"
+    tied = PLAIN.replace("r: 8", "r: {sweep: [4, 8], with: learning_rate}")
+    if where == "own":
+        tied = tied.replace("{learning_rate: 5e-4}", f"{{learning_rate: {rates}}}")
+    else:
+        tied = tied.replace(", training: {learning_rate: 5e-4}", "").replace("rate: 1e-3", f"rate: {rates}")
+    alone = study(tmp_path, tied.replace("  lora+prompt: {use: combine, parts: [lora, prompt]}\n", "")).methods
+    assert [row for row in alone if "lora" in row] == [f"lora[learning_rate={rate}]" for rate in (0.001, 0.002)]
+    with pytest.raises(InputError) as caught:
+        study(tmp_path, tied)
+    assert str(caught.value) == (
+        "methods.lora+prompt.parts: the part 'lora' sweeps r with learning_rate, which a combination has of its own "
+        "for all its parts; name a part that gives r without `with:`"
+    )
 
 
 def test_renaming_a_part_of_a_combination_keeps_its_key(tmp_path):

@@ -90,6 +90,7 @@ def _part_variants(
         if entries[part].get("quantize"):
             what = f"the part '{part}' asks for a quantized base, which all parts share"
             raise InputError(f"{where}.parts", what, f"put `quantize:` on '{where.removeprefix('methods.')}' itself")
+        _check_ties(part, plain[part], f"{where}.parts")
         distinct = {
             json.dumps(config, sort_keys=True): (suffix, config) for suffix, config, _ in _variants(part, plain, {})
         }
@@ -100,6 +101,15 @@ def _part_variants(
             for part, use, _, config in chosen
         ]
         yield ",".join(filter(None, [*(suffix for _, _, suffix, _ in chosen), rated[0]])), {"parts": nested}
+
+
+def _check_ties(part: str, entry: Any, where: str) -> None:
+    """InputError where a part sweeps a value with one of training, which is its own row's and not a combination's."""
+    for key, value in entry.items() if isinstance(entry, dict) else ():
+        leader = value.get("with") if isinstance(value, dict) else None
+        if isinstance(leader, str) and leader in Training.model_fields and leader not in entry:
+            what = f"the part '{part}' sweeps {key} with {leader}, which a combination has of its own for all its parts"
+            raise InputError(where, what, f"name a part that gives {key} without `with:`")
 
 
 def _part_rates(rates: Any, parts: Sequence[str], where: str) -> list[tuple[str, dict[str, Any]]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Goes up, and with it every key, when anything that all trials share changes their numbers: how examples become
 tokens and are cut, the order of batches, the optimiser, how labels are scored and text is drawn."""
 
