@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.data.datasets import Noted, Source, read, subset
+from bakeoff.data.datasets import REACH, Noted, Source, read
+from bakeoff.data.sample import reservoir
 from bakeoff.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -169,12 +170,44 @@ def test_what_was_read_is_told_without_its_place(tmp_path):
 
 
 def test_a_sample_of_files_is_a_fixed_draw(tmp_path):
-    write(tmp_path / "train.jsonl", [{"n": i} for i in range(50)])
+    """Of the first REACH x 7 rows of several files; how many there are is told of all."""
+    rows = [{"n": i} for i in range(REACH * 7 + 50)]
+    write(tmp_path / "train-00000-of-00002.jsonl", rows[:40])
+    write(tmp_path / "train-00001-of-00002.jsonl", rows[40:])
     sources = {"a/b": str(tmp_path)}
     drawn, whole = read("a/b", "train", sources, sample=7), read("a/b", "train", sources)
-    assert drawn == subset(whole, 7) and len(drawn) == 7
-    assert [drawn.place(i).rpartition(" ")[2] for i in range(7)] == [str(row["n"] + 1) for row in drawn]
-    assert drawn.source.rows == 50 and read("a/b", "train", sources, sample=99) == whole
+    assert drawn == reservoir(whole[: REACH * 7], 7) == read("a/b", "train", sources, sample=7) and len(drawn) == 7
+    assert [drawn.place(i) for i in range(7)] == [whole.place(row["n"]) for row in drawn]
+    assert drawn.source == whole.source and read("a/b", "train", sources, sample=999) == whole
+
+
+def test_every_row_is_as_likely_to_be_drawn(monkeypatch):
+    """Algorithm R on 4 of 12: each of the rows, and each pair of neighbours, as often as a uniform draw takes them."""
+    import random
+
+    seeds, seeded, times = iter(range(6000)), random.Random, 6000
+    monkeypatch.setattr("bakeoff.data.sample.random.Random", lambda _: seeded(next(seeds)))
+    found = [reservoir(range(12), 4) for _ in range(times)]
+    assert all(one == sorted(set(one)) and len(one) == 4 for one in found)
+    for i in range(12):
+        assert sum(i in one for one in found) / times == pytest.approx(1 / 3, abs=0.025)
+    for i in range(11):
+        assert sum({i, i + 1} <= set(one) for one in found) / times == pytest.approx(1 / 11, abs=0.016)
+
+
+def test_a_sample_holds_no_more_than_it_keeps(tmp_path):
+    """40 MB of rows, of which 20 of 10 kB each are kept."""
+    import tracemalloc
+
+    with gzip.open(tmp_path / "train.jsonl.gz", "wt", compresslevel=1) as file:
+        for i in range(4000):
+            file.write(json.dumps({"n": i, "text": "x" * 10_000}) + "\n")
+    tracemalloc.start()
+    found = read("a/b", "train", {"a/b": str(tmp_path)}, sample=20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(found), found.source.rows) == (20, 4000) and max(row["n"] for row in found) < REACH * 20
+    assert peak < 4e6
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
@@ -212,6 +245,15 @@ def test_a_library_that_runs_scripts_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(__version__="3.6.0"))
     with pytest.raises(InputError, match=r"datasets 3\.6\.0 can run scripts of a dataset's author"):
         read("a/b", "train", {}, fields=FIELDS)
+
+
+def test_a_pickle_is_refused():
+    """The library's name for pickled tables is `pandas`."""
+    from bakeoff.data.datasets import _check_builder
+
+    builder = type("Pandas", (), {"__module__": "datasets.packaged_modules.pandas.pandas"})()
+    with pytest.raises(InputError, match=r"^a/b: is in the format 'pandas'; read are parquet, json, csv, arrow, text$"):
+        _check_builder(builder, "a/b", None)
 
 
 def test_sst2():

@@ -13,7 +13,7 @@ from pathlib import Path
 import hub
 import pytest
 
-from bakeoff.data.datasets import read
+from bakeoff.data.datasets import REACH, read
 from bakeoff.errors import InputError
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="not run: datasets is absent")
@@ -75,13 +75,23 @@ def test_a_dataset_of_the_hub_is_read_streamed_and_cached(tmp_path):
     assert train["told"] == f"own/set, train: the hub at {hub.COMMIT}, 60 rows"
     assert [row["text"] for row in test["rows"]] == [f"t{i}" for i in range(60, 70)]
     assert drawn["rows"] == again["rows"] and len({row["text"] for row in drawn["rows"]}) == 5
-    assert drawn["told"].endswith("5 rows of a shuffled stream")
+    assert drawn["told"].endswith("5 rows drawn from a stream")
     assert nowhere["error"].startswith("own/set, split 'nowhere': ") and "['train', 'test']" in nowhere["error"]
 
-    cached, pinned, wrong = reads(tmp_path, address, True, {}, {"pinned": hub.COMMIT}, {"pinned": other})
+    cached, pinned, wrong, offline, few = reads(
+        tmp_path, address, True, {}, {"pinned": hub.COMMIT}, {"pinned": other}, {"sample": 5}, {"sample": 2}
+    )
     assert cached["rows"] == train["rows"] and cached["source"] == train["source"]
     assert pinned["rows"] == train["rows"]
     assert f"the cache holds revision {hub.COMMIT}, not {other}" in wrong["error"]
+    assert offline["rows"] == drawn["rows"] and offline["source"] == drawn["source"]
+    assert all(int(row["text"][1:]) < REACH * 2 for row in few["rows"])
+    local = tmp_path / "local" / "data"
+    local.mkdir(parents=True)
+    for name, data in files.items():
+        (local.parent / name).write_bytes(data)
+    fields = {"text": str, "label": int}
+    assert read("own/set", "train", {"own/set": str(local.parent)}, fields=fields, sample=5) == drawn["rows"]
 
 
 def test_with_no_network_and_no_cache_one_line_says_what_to_do(tmp_path):

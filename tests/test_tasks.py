@@ -146,6 +146,18 @@ def test_one_file_for_two_splits_is_an_error(tmp_path):
         splits(find("tasks", "sst2", "")(), TaskSpec(use="sst2"), {"stanfordnlp/sst2": str(tmp_path / "all.tsv")})
 
 
+def test_splits_say_what_each_part_was_read_from(tmp_path):
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "a fine film\t1\na dull film\t0\n" * 5)
+    (tmp_path / "test.jsonl").write_text('{"text": "fine", "label": 1}\n{"text": "dull", "label": 0}\n')
+    task, hubs = find("tasks", "sst2_imdb", "")(), ("stanfordnlp/sst2", "stanfordnlp/imdb")
+    found = splits(task, TaskSpec(use="sst2_imdb"), dict.fromkeys(hubs, str(tmp_path)))
+    assert (found.trained_on, found.tested_on) == (hubs[:1], {"imdb": hubs[1:]})
+    assert [source.id for source in found.sources] == list(hubs)
+    spec = TaskSpec(use="sst2_imdb", validation=2, split="validation", test_limit=1)
+    held = splits(task, spec, {hubs[0]: str(tmp_path)})
+    assert (held.trained_on, held.tested_on) == (hubs[:1], {"imdb": hubs[:1]})
+
+
 def test_two_test_items_of_one_id_are_an_error():
     """Their scores would pass for two draws of one item."""
 

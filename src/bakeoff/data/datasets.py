@@ -8,19 +8,18 @@ import hashlib
 import importlib
 import io
 import json
-import random
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar
+from typing import Any
 
+from bakeoff.data.sample import reservoir
 from bakeoff.errors import InputError, extra, suggest
 from bakeoff.study.spec import Frozen, Revision
 
-T = TypeVar("T")
 Row = dict[str, Any]
 Kind = type | UnionType  # str, int, float, bool, list, dict; `str | None` where a column may be absent or null
 Sources = Mapping[str, str | Revision]  # hub id -> the local file or folder that serves it, or the revision to read
@@ -30,7 +29,7 @@ SUFFIXES = (*TEXT_SUFFIXES, *(suffix + ".gz" for suffix in TEXT_SUFFIXES), ".par
 ALIASES = {"validation": ("validation", "dev", "val")}  # file names that serve a split besides its own
 FORMATS = ("parquet", "json", "csv", "arrow", "text", "cache")  # that hold data and nothing that runs; cache is arrow
 COMMIT = re.compile("[0-9a-f]{40}")
-BUFFER = 10  # a streamed sample of n rows is drawn from a shuffled buffer of this many times n
+REACH = 10  # a sample of n rows is drawn from the first n times so many: CodeParrot's 50,000 from a tenth of it
 
 
 class Source(Frozen):
@@ -41,12 +40,12 @@ class Source(Frozen):
     rows: int
     files: tuple[tuple[str, str], ...] = ()  # name, sha256
     revision: str | None = None
-    streamed: bool = False  # then `rows` is how many were drawn
+    streamed: bool = False  # then `rows` is how many were drawn, and how many there are is not known
 
     def __str__(self) -> str:
         told = [f"{name} (sha256 {digest[:12]})" for name, digest in self.files]
         told += [] if self.files else [f"the hub at {self.revision or 'an unknown revision'}"]
-        drawn = " of a shuffled stream" if self.streamed else ""
+        drawn = " drawn from a stream" if self.streamed else ""
         return f"{self.id}, {self.split}: {', '.join(told)}, {self.rows:,} row{'s' * (self.rows != 1)}{drawn}"
 
 
@@ -69,6 +68,11 @@ class Noted(dict[str, Any]):
     def __init__(self, sources: Sources):
         super().__init__(sources)
         self.facts: dict[Source, None] = {}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The data sets that were read, each once, in order."""
+        return tuple(dict.fromkeys(source.id for source in self.facts))
 
 
 def read(
@@ -94,9 +98,10 @@ def read(
     A wanted field that a row lacks is looked for under its `alternatives`, in order. `str | None` allows a field to be
     absent or null. Text of tsv and csv files becomes the number asked for; nothing else is converted.
 
-    `sample` bounds the rows of a dataset that may be too large to hold. Local files are read whole, and it is a fixed
-    draw (`subset`). The hub's is streamed: its files in a fixed shuffled order, through a shuffled buffer of BUFFER x
-    `sample` rows, so the draw favours the files that come first in that order. The same call gives the same rows.
+    `sample` is for a dataset that may be too large to hold, or to fetch whole: so many of its first REACH x `sample`
+    rows, by a fixed draw (`reservoir`), all equally likely. They are drawn as they are read, and no others are held.
+    The hub's are streamed, so only what they are drawn from is fetched; the library's cache and local files of the
+    same rows give the same. What was not drawn is not checked.
 
     Raises InputError naming file, line and field of a bad row, or what was found instead of a missing split.
     """
@@ -106,31 +111,14 @@ def read(
     if isinstance(given, str):
         path = Path(given).expanduser()
         paths, name = _locate(path, names, hub_id if local else f"data.{hub_id}", config)
-        found = _files(paths, path.name if local else hub_id, name, _columns(fields, alternatives))
+        found = _files(paths, path.name if local else hub_id, name, sample, _columns(fields, alternatives))
     else:
         at = given.revision if given else revision
         found = _hub(hub_id, names[0], config, at, sample, _columns(fields, alternatives))
     found = _checked(found, fields, alternatives or {})
     if isinstance(sources, Noted):
         sources.facts[found.source] = None
-    return found if sample is None else _picked(found, sample)
-
-
-def subset(rows: Sequence[T], limit: int | None) -> list[T]:
-    """`limit` of `rows` by a fixed draw, in their order; all of them where there are no more, or no limit."""
-    return [rows[i] for i in _drawn(len(rows), limit)]
-
-
-def _drawn(count: int, limit: int | None) -> Sequence[int]:
-    """The places that the fixed draw takes."""
-    if limit is None or limit >= count:
-        return range(count)
-    return sorted(random.Random(0).sample(range(count), limit))
-
-
-def _picked(rows: Rows, limit: int) -> Rows:
-    drawn = _drawn(len(rows), limit)
-    return Rows([rows[i] for i in drawn], [rows.places[i] for i in drawn], rows.source)
+    return found
 
 
 # --- local files ---
@@ -190,35 +178,67 @@ def _suffix(path: Path, where: str) -> str:
     raise InputError(where, f"{path.name} is of no known kind", "accepted: " + ", ".join(SUFFIXES))
 
 
-def _files(paths: Sequence[Path], name: str, split: str, columns: Sequence[str] | None) -> Rows:
-    """All rows of the files, as they are."""
-    rows: list[Any] = []
-    places: list[tuple[str, int]] = []
-    digests: list[tuple[str, str]] = []
-    for path in paths:
-        data = _bytes(path)
-        digests.append((path.name, hashlib.sha256(data).hexdigest()))
-        for number, row in _numbered(path, data, columns):
-            rows.append(row)
-            places.append((str(path), number))
-    return Rows(rows, places, Source(id=name, split=split, rows=len(rows), files=tuple(digests)))
+def _files(paths: Sequence[Path], name: str, split: str, sample: int | None, columns: list[str] | None) -> Rows:
+    """The rows of the files as they are: all, or a sample of those that come first."""
+    count = 0
+
+    def counted() -> Iterator[tuple[tuple[str, int], Any]]:
+        nonlocal count
+        for path in paths:
+            for number, row in _numbered(path, columns):
+                count += 1
+                yield (str(path), number), row
+
+    numbered = counted()
+    kept = list(numbered) if sample is None else reservoir(islice(numbered, REACH * sample), sample)
+    for _ in numbered:  # the others are counted, since their number tells a stand-in
+        pass
+    digests = tuple((path.name, _sha256(path)) for path in paths)
+    source = Source(id=name, split=split, rows=count, files=digests)
+    return Rows([row for _, row in kept], [place for place, _ in kept], source)
 
 
-def _numbered(path: Path, data: bytes, columns: Sequence[str] | None) -> Iterator[tuple[int, Any]]:
+def _numbered(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, Any]]:
     """The rows of a file with their line numbers; for a JSON list and for parquet, row numbers."""
     suffix = _suffix(path, str(path))
     if suffix == ".parquet":
-        yield from enumerate(_parquet(path, data, columns), start=1)
-        return
-    text = _text(path, data)
-    if suffix.startswith((".csv", ".tsv")):
-        yield from _table(path, text, suffix)
-    elif suffix.startswith(".jsonl") or not text.lstrip().startswith("["):  # many a `.json` holds a row on each line
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                yield number, _json(line, f"{path}, line {number}")
+        yield from enumerate(_parquet(path, _bytes(path), columns), start=1)
+    elif suffix.startswith((".csv", ".tsv")):
+        yield from _table(path, _text(path), suffix)
+    elif suffix.startswith(".jsonl") or not (text := _text(path)).lstrip().startswith("["):  # many a `.json` has lines
+        yield from _json_lines(path)
     else:
         yield from enumerate(_json(text, str(path)), start=1)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a file with one on each line, none held longer than it is looked at, with their line numbers."""
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            yield number, _json(line, f"{path}, line {number}")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """A text file's lines, unzipped."""
+    before = 0
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            for line in file:
+                yield line.decode("utf-8" if before else "utf-8-sig")
+                before += len(line)
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), f"not UTF-8 at byte {before + error.start}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(str(path), f"it cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _sha256(path: Path) -> str:
+    """The hash of a file's bytes."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(str(path), f"it cannot be read: {error.strerror}") from error
 
 
 def _bytes(path: Path) -> bytes:
@@ -228,14 +248,9 @@ def _bytes(path: Path) -> bytes:
         raise InputError(str(path), f"it cannot be read: {error.strerror}") from error
 
 
-def _text(path: Path, data: bytes) -> str:
+def _text(path: Path) -> str:
     """A file's text, unzipped."""
-    try:
-        return (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(str(path), f"not UTF-8 at byte {error.start}") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(str(path), f"it cannot be read: {error}") from error
+    return "".join(_lines(path))
 
 
 def _json(text: str, where: str) -> Any:
@@ -318,8 +333,8 @@ def _hub(
             wanted = [name for name in table.column_names if columns is None or name in columns]
             rows = list(table.select_columns(wanted) if wanted else table)
         else:
-            stream = builder.as_streaming_dataset(split=split)
-            rows = list(islice(stream.shuffle(seed=0, buffer_size=BUFFER * sample), sample))
+            stream = islice(builder.as_streaming_dataset(split=split), REACH * sample)
+            rows = reservoir(({k: x for k, x in r.items() if columns is None or k in columns} for r in stream), sample)
     except InputError:
         raise
     except Exception as error:  # the library raises dozens of kinds, from requests, fsspec, its builders and itself

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from bakeoff.data.datasets import Source, Sources, read, subset
+from bakeoff.data.datasets import Source, Sources, read
+from bakeoff.data.sample import subset
 from bakeoff.errors import InputError
 from bakeoff.study.spec import Forgetting, Frozen, canonical
 

@@ -62,6 +62,7 @@ class Plan:
                 "split": self.study.tasks[name].split,
                 "floors": self._floors(name),
                 "trained_on": {"of": list(self.examples[name].trained_on), "examples": len(self.examples[name].train)},
+                "tested_on": {benchmark: list(ids) for benchmark, ids in self.examples[name].tested_on.items()},
                 "overlap": {benchmark: found.model_dump() for benchmark, found in self.overlaps[name].items()},
                 **({"answering": self.study.tasks[name].answering} if task.kind == "choose" else {}),
                 "remark": task.remark(self.study.data),

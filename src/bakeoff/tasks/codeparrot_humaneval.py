@@ -19,7 +19,7 @@ from bakeoff.study.spec import Decoding
 from bakeoff.tasks.task import Completion, Example, Grade, Message, Sources, Task, subset
 
 CODEPARROT, HUMANEVAL = "codeparrot/codeparrot-clean", "openai/openai_humaneval"
-FILES = 50_000  # of CodeParrot's 5.3 million, by a fixed draw
+FILES = 50_000  # of the first 500,000 of CodeParrot's 5,361,373, by a fixed draw
 LONGEST = 2_000  # characters of a function that is taught: HumanEval's have 132 to 1,993
 SYSTEM = Message(role="system", content="Complete the Python function that begins here, and answer with all of it.")
 

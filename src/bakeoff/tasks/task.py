@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
-from bakeoff.data.datasets import Noted, Source, Sources, subset
+from bakeoff.data.datasets import Noted, Source, Sources
 from bakeoff.data.example import Example, Message
+from bakeoff.data.sample import subset
 from bakeoff.errors import InputError
 from bakeoff.study import registry
 from bakeoff.study.spec import Decoding, Frozen, TaskSpec, canonical
@@ -100,6 +101,7 @@ class Splits(Frozen):
     fingerprint: str
     sources: tuple[Source, ...] = ()
     trained_on: tuple[str, ...] = ()  # of these, the ids that training examples came from
+    tested_on: dict[str, tuple[str, ...]] = {}  # and those that each benchmark's came from
 
 
 def build(spec: TaskSpec, name: str) -> Task:
@@ -116,13 +118,14 @@ def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
     """
     noted = Noted(sources)
     train, held = _train(task, spec, noted)
-    trained_on = tuple(dict.fromkeys(source.id for source in noted.facts))
-    names = [name for name in task.benchmarks if spec.benchmarks is None or name in spec.benchmarks]
+    read = {name: Noted(sources) for name in task.benchmarks if spec.benchmarks is None or name in spec.benchmarks}
     if spec.split == "validation":
-        tested = {names[0]: tuple(subset(held, spec.test_limit))}
+        first = next(iter(read))
+        read, tested = {first: noted}, {first: tuple(subset(held, spec.test_limit))}
     else:
-        tested = {name: tuple(task.test(name, noted, spec.test_limit)) for name in names}
-    _check_files(noted.facts)
+        tested = {name: tuple(task.test(name, own, spec.test_limit)) for name, own in read.items()}
+    facts = tuple(dict.fromkeys(source for own in (noted, *read.values()) for source in own.facts))
+    _check_files(facts)
     _check(task, "train", train, spec.train_limit)
     for name, rows in tested.items():
         _check(task, name, rows, spec.test_limit)
@@ -131,8 +134,9 @@ def splits(task: Task, spec: TaskSpec, sources: Sources) -> Splits:
         train=tuple(train),
         benchmarks=tested,
         fingerprint=_fingerprint(train, tested),
-        sources=tuple(noted.facts),
-        trained_on=trained_on,
+        sources=facts,
+        trained_on=noted.ids,
+        tested_on={name: own.ids for name, own in read.items()},
     )
 
 
