@@ -129,6 +129,44 @@ def test_stand_ins_and_random_weights_are_told(tmp_path):
     assert only(tables_of.results(made)).reason == "random weights"
 
 
+def test_a_stand_in_concerns_what_hangs_on_it_alone(tmp_path):
+    """DeepMath is stood in for, GSM8K is the real one, of MATH-500 a part is there."""
+    sets = {"deepmath": "zwhe99/DeepMath-103K", "math500": "HuggingFaceH4/MATH-500", "gsm8k": "openai/gsm8k"}
+    made = make_store(tmp_path, bernoulli(RATE, 400), tasks={"deepmath": list(sets)})
+    lines = [line("0.8", m, task="deepmath", benchmark=b, model="") for m in ("base", "lora") for b in sets]
+    plan = made.plan() | {"published": "\n".join([HEAD, *lines]) + "\n"}
+    files = {"deepmath": 3_682, "math500": 50, "gsm8k": 1_319}
+    plan["notes"] = {"data": [{"id": sets[b], "rows": n, "files": [["train.jsonl", "ab"]]} for b, n in files.items()]}
+    plan["tasks"]["deepmath"] |= {
+        "trained_on": {"of": [sets["deepmath"]], "examples": 9},
+        "tested_on": {b: [hub] for b, hub in sets.items()},
+    }
+    made.write("plan.json", json.dumps(plan))
+    told = {(one.method, one.benchmark): one.reason for one in tables_of.results(made).beside}
+    train, part = (f"other data: {n} rows in place of {sets[b]}'s {m}"
+                   for n, b, m in (("3,682", "deepmath", "103,110"), ("50", "math500", "500")))  # fmt: skip
+    assert told == {
+        ("base", "deepmath"): train, ("base", "math500"): part, ("base", "gsm8k"): "",
+        ("lora", "deepmath"): train, ("lora", "math500"): f"{train}; {part}", ("lora", "gsm8k"): train,
+    }  # fmt: skip
+
+
+def test_one_answer_beside_the_mean_of_several_draws_is_remarked(tmp_path):
+    head = HEAD.replace("n,model", "n,k,model")
+    for k, draws, said in (
+        ("1", 5, "the source: one answer to each item, drawn in a way that it does not say; here the mean of 5 draws"),
+        ("", 5, "the source: its draws are not said; here the mean of 5 draws"),
+        ("5", 5, ""),
+        ("1", 1, ""),
+    ):
+        made = store(tmp_path / f"{k}-{draws}", draws=draws)
+        row = f"sst2_imdb,imdb,lora,accuracy,0.3,400,{k},openai-community/gpt2,,,here"
+        made.write("plan.json", json.dumps(made.plan() | {"published": f"{head}\n{row}\n"}))
+        one = only(tables_of.results(made))
+        assert (one.remark, one.reason) == (said, "") and one.verdict in ("agrees", "differs")
+        assert (said in markdown(tables_of.results(made))) and one.difference is not None
+
+
 def test_a_real_run_shows_it_and_a_bad_table_is_refused_before_anything_is_written(here, monkeypatch, capsys):  # noqa: F811
     from test_cli import call
 

@@ -16,6 +16,7 @@ from bakeoff.run.plan import make
 from bakeoff.run.run import run
 from bakeoff.study.expand import expand
 from bakeoff.study.load import builtin_names, load
+from bakeoff.tasks.task import build, splits
 
 PAPER = [name for name in builtin_names() if name.startswith("paper/")]
 TINY = {
@@ -41,6 +42,16 @@ SCALED = {  # study: its model's name, what stands for it, settings
     "paper/ablation": ("gpt2", "gpt2", [ONE_MATHS]),
     "paper/ablation-2r": ("gpt2", "stories260K", [ONE_MATHS, *LOWER_RANKS]),
     "paper/placement": ("gpt2", "gpt2", []),
+}
+
+
+SILENT = {  # what the paper does not say, and the study does
+    "paper/sentiment": ["classification head", "no modules of GPT-2"],
+    "paper/math": ["DeepSeek-R1-Distill-Qwen-1.5B", "held out by a fixed draw"],
+    "paper/t5": ["There is no T5-Medium", "held out by a fixed draw"],
+    "paper/code": ["50,000 of the first 500,000", "5 draws at temperature 0.6"],
+    "paper/ablation": ["16 at every rank", "10,000 problems"],
+    "paper/ablation-2r": ["twice the rank", "10,000 problems"],
 }
 
 
@@ -77,6 +88,9 @@ def test_a_study_of_the_paper_is_as_the_paper_says(name):
         if spec.use == "prefix_tuning":
             assert spec.config["num_virtual_tokens"] == 10
     assert (found.published is None) == (name == "paper/placement")
+    told = " ".join(found.notes)
+    for said in ("RTX 6000 Ada", "TrainingArguments", *SILENT.get(name, ())):
+        assert (said in told) or name == "paper/placement", said
 
 
 @pytest.mark.parametrize(("name", "scale"), [("paper/ablation", (4, 2, 1, 0.5, 0.25)), ("paper/ablation-2r", (2,) * 5)])
@@ -104,6 +118,24 @@ def test_answers_of_the_t5_study_leave_room_for_prompts_in_t5s_own_context(tmp_p
     study = load("paper/t5", [*longer, "methods={base: {use: base}}"], limit=4, places=places)
     with pytest.raises(InputError, match=r"tasks\.deepmath\.decoding\.max_new_tokens: 448 leave no room"):
         make(study)
+
+
+@pytest.mark.parametrize("name", ["paper/sentiment", "paper/math", "paper/code"])
+def test_a_file_that_is_missing_without_a_network_is_named(name, tmp_path):
+    """Each of a study's data sets in turn: which id and split, where it was looked for, how to give it."""
+    shared("data")
+    study = load(name, limit=4, places=ROOT / "studies" / "local-data.yaml")
+    ((task_name, spec),) = study.tasks.items()
+    task = build(spec, task_name)
+    assert set(study.data) == set(task.hub_ids)
+    if "math" in name:
+        pytest.importorskip("math_verify", reason="not run: the extra `math` is not installed")
+    for hub in task.hub_ids:
+        with pytest.raises(InputError) as caught:
+            splits(task, spec, {other: place for other, place in study.data.items() if other != hub})
+        told = str(caught.value)
+        assert told.startswith(f"{hub}, split '") and "looked in: the study's `data:`" in told and "\n" not in told
+        assert f"`data: {{{hub}: FOLDER}}`" in told and f"`--set data.{hub}=FOLDER`" in told
 
 
 @pytest.mark.slow

@@ -11,14 +11,18 @@ zero, else it *differs*. That interval joins two others by square-and-add (`stat
 Both may have been judged on the same items, which this does not know: intervals are then wider than need be.
 
 Where the runs were not of what was published, nothing is said but why: what ran is compared with the table's own
-columns (model, n) and with the built-in study of the same name, or else of the same table, as it stands. Only shares of
-a known number of items have an interval; other values are shown and not judged.
+columns (model, n) and with the built-in study of the same name, or else of the same table, as it stands. What was
+trained on concerns trained methods alone, what was tested on its own benchmark. Only shares of a known number of items
+have an interval; other values are shown and not judged.
+
+One answer to an item and the mean of several draws estimate the same share if all are drawn alike. Whether they were,
+a source may leave open: then a `remark` says so beside the verdict.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -33,16 +37,19 @@ from bakeoff.study.load import builtin_names, load
 from bakeoff.study.spec import Study, Trial
 
 ROWS = {
-    "stanfordnlp/sst2": (67_349, 872, 1_821),
-    "stanfordnlp/imdb": (25_000,),
-    "zwhe99/DeepMath-103K": (103_022,),
-    "HuggingFaceH4/MATH-500": (500,),
-    "openai/gsm8k": (7_473, 1_319),
-    "HuggingFaceH4/aime_2024": (30,),
-    "openai/openai_humaneval": (164,),
-    "codeparrot/codeparrot-clean": (5_361_373,),
+    "stanfordnlp/sst2": (67_349, 872, 1_821),  # counted in GLUE's files
+    "stanfordnlp/imdb": (25_000,),  # counted in the complete files: as many to train as to test
+    "zwhe99/DeepMath-103K": (103_110, 103_022),  # num_examples on its card; on that of trl-lib's copy
+    "HuggingFaceH4/MATH-500": (500,),  # counted
+    "openai/gsm8k": (7_473, 1_319),  # counted
+    "HuggingFaceH4/aime_2024": (30,),  # counted: 15 problems each of AIME I and II
+    "openai/openai_humaneval": (164,),  # counted
+    "codeparrot/codeparrot-clean": (5_361_373,),  # num_rows on its card
 }
-"""How many rows the splits of the paper's data sets have, by their pages on the hub."""
+"""How many rows the splits of the paper's data sets have, and by what: counted in the files, or said on the hub's page.
+
+Of DeepMath there are two numbers, and either is it.
+"""
 RUNS = 3  # of a trained method: fewer say too little of it
 
 
@@ -50,7 +57,7 @@ def beside(plan: Mapping[str, Any], cells: Sequence[Cell], records: Mapping[str,
     """Every row of the plan's published table beside its cell, of every model that was measured; () without a table."""
     if not plan.get("published"):
         return ()
-    original, facts = _original(plan["study"], plan["published"]), plan.get("notes", {})
+    original = _original(plan["study"], plan["published"])
     trials: dict[tuple[str, str, str], Trial] = {}
     for record in records.values():
         trials.setdefault((record.trial.model, record.trial.task, record.trial.method), record.trial)
@@ -58,7 +65,7 @@ def beside(plan: Mapping[str, Any], cells: Sequence[Cell], records: Mapping[str,
     for row in parse(plan["published"], "published"):
         own = [c for c in cells if (c.task, c.benchmark, c.method, c.metric) == _place(row)]
         found += [
-            _beside(row, c, [*_reasons(row, c, facts), *_departures(trials.get((c.model, c.task, c.method)), original)])
+            _beside(row, c, [*_reasons(row, c, plan), *_departures(trials.get((c.model, c.task, c.method)), original)])
             for c in own
         ] or [_absent(row, cells)]
     return tuple(found)
@@ -89,6 +96,7 @@ def _beside(row: Row, cell: Cell, reasons: Sequence[str]) -> Beside:
             "difference_high": apart.high if apart else None,
             "verdict": "cannot be compared" if why else verdict,
             "reason": "; ".join(why),
+            "remark": "" if why else _remark(row, cell),
         }
     )
 
@@ -169,16 +177,16 @@ def _no_interval(row: Row) -> str:
 # --- the reasons ---
 
 
-def _reasons(row: Row, cell: Cell, facts: Mapping[str, Any]) -> Iterator[str]:
+def _reasons(row: Row, cell: Cell, plan: Mapping[str, Any]) -> Iterator[str]:
     """Why a row and a cell are not of the same thing, from the table's columns and what was stored."""
-    wanted = row.model_inferred or row.model
+    wanted, facts = row.model_inferred or row.model, plan.get("notes", {})
     told = facts.get("models", {}).get(cell.model, cell.model)
     path = str(facts.get("paths", {}).get(cell.model, told))
     if wanted and not _is_model(path, wanted):
         yield f"another model: {PurePath(path).name}, not {wanted}"
     if cell.model in facts.get("random_weights", ()):
         yield "random weights"
-    yield from _stand_ins(facts.get("data", ()))
+    yield from _stand_ins(facts.get("data", ()), _data(cell, plan))
     if cell.mean is None:
         yield f"no result ({cell.status})"
         return
@@ -192,6 +200,14 @@ def _reasons(row: Row, cell: Cell, facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{words.count(len(cell.per_seed), 'run')} of the method, fewer than {RUNS}"
 
 
+def _remark(row: Row, cell: Cell) -> str:
+    """What leaves open whether the two were drawn alike: the mean of several draws beside one, or beside who knows."""
+    if cell.draws == 1 or row.k == cell.draws:
+        return ""
+    how = "one answer to each item, drawn in a way that it does not say" if row.k == 1 else "its draws are not said"
+    return f"the source: {how}; here the mean of {cell.draws} draws"
+
+
 def _is_model(path: str, wanted: str) -> bool:
     """Whether a model's path is the hub id wanted: by name, or in the hub's cache; a folder of that name may be any."""
     if PurePath(path).is_absolute():
@@ -199,10 +215,22 @@ def _is_model(path: str, wanted: str) -> bool:
     return path.rsplit("/", 1)[-1].lower() == wanted.rsplit("/", 1)[-1].lower()
 
 
-def _stand_ins(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Local files that serve a known data set and have the number of rows of none of its splits."""
+def _data(cell: Cell, plan: Mapping[str, Any]) -> set[str]:
+    """The data sets that a cell's score hangs on: its benchmark's, and where it is trained those it was trained on.
+
+    All that the study read where the plan does not tell, which is older then.
+    """
+    told = plan.get("tasks", {}).get(cell.task, {})
+    tested = told.get("tested_on", {}).get(cell.benchmark)
+    if tested is None:
+        return {one["id"] for one in plan.get("notes", {}).get("data", ())}
+    return {*tested, *(told["trained_on"]["of"] if cell.trained else ())}
+
+
+def _stand_ins(sources: Sequence[Mapping[str, Any]], concerned: Collection[str]) -> Iterator[str]:
+    """Local files that serve a known data set of those concerned and have the number of rows of none of its splits."""
     for one in sources:
-        whole = ROWS.get(one["id"])
+        whole = ROWS.get(one["id"]) if one["id"] in concerned else None
         if one.get("files") and whole and one["rows"] not in whole:
             yield f"other data: {one['rows']:,} rows in place of {one['id']}'s {whole[0]:,}"
 
@@ -227,7 +255,8 @@ def _departures(trial: Trial | None, original: Study | None) -> Iterator[str]:
     if task is None or method is None:
         yield "not a row of the built-in study"
         return
-    spec = task.model_dump(mode="json", exclude={"use", "split"})
+    training_alone = set() if trial.training else {"train_limit", "validation"}
+    spec = task.model_dump(mode="json", exclude={"use", "split"} | training_alone)
     yield from _changed(spec, trial.task_spec.model_dump(mode="json"))
     if trial.training is not None:
         yield from _changed(method.training.model_dump(mode="json"), trial.training.model_dump(mode="json"))

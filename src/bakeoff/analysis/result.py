@@ -193,7 +193,8 @@ class Beside(Frozen):
 
     `printed` has its digits, `low` and `high` are its Wilson interval where it is a share of a known number of items
     (`inferred`: not stated, but concluded). What was measured is a Cell's. `difference` is measured - published with
-    its interval (`analysis.beside`), None where `reason` says why they cannot be compared.
+    its interval (`analysis.beside`), None where `reason` says why they cannot be compared. `remark` is what a verdict
+    leaves open.
     """
 
     model: str
@@ -220,6 +221,7 @@ class Beside(Frozen):
     verdict: Literal["agrees", "differs", "cannot be compared"]
     reason: str
     percent: bool = True
+    remark: str = ""
 
 
 class Confusion(Frozen):

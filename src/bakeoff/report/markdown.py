@@ -171,7 +171,7 @@ def _beside(results: Results) -> list[str]:
     rows = [row for _, row in tables.beside(results)]
     drawn = grid(list(rows[0]), [[escape(text) for text in row.values()] for row in rows], "llrrrrrl")
     reasons = [f"{number}. {escape(reason)}" for number, reason in enumerate(tables.beside_reasons(results), 1)]
-    why = ["", "Why values cannot be compared:", "", *reasons] if reasons else []
+    why = ["", "Why values cannot be compared, and what verdicts leave open:", "", *reasons] if reasons else []
     return [f"{escape(tables.beside_summary(results))} {tables.BESIDE_EXPLAINED}", "", *drawn, *why]
 
 

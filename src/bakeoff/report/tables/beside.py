@@ -18,8 +18,15 @@ def beside(results: Results) -> list[tuple[Beside, dict[str, str]]]:
 
 
 def beside_reasons(results: Results) -> list[str]:
-    """Why published values cannot be compared: each reason once, as rows first have it; a row has their numbers."""
-    return list(dict.fromkeys(reason for one in results.beside for reason in _reasons(one)))
+    """Why published values cannot be compared, or what a verdict leaves open: each once, as rows first have it.
+
+    A row has their numbers.
+    """
+    return list(dict.fromkeys(note for one in results.beside for note in _notes(one)))
+
+
+def _notes(one: Beside) -> list[str]:
+    return _reasons(one) + ([one.remark] if one.remark else [])
 
 
 def _reasons(one: Beside) -> list[str]:
@@ -42,7 +49,7 @@ def _beside(one: Beside, models: bool, numbers: Mapping[str, int]) -> dict[str, 
         "difference": _with_interval(one.difference, one.difference_low, one.difference_high, one.percent, True)
         if apart
         else "",
-        "verdict": " ".join([one.verdict, *_marks([numbers[reason] for reason in _reasons(one)])]),
+        "verdict": " ".join([one.verdict, *_marks([numbers[note] for note in _notes(one)])]),
     }
 
 
@@ -81,5 +88,5 @@ BESIDE_EXPLAINED = (
     "A published value is of one run on n items: its interval is Wilson's where it is a share of a known number of "
     "items. It agrees with what was measured where the 95\N{NO-BREAK SPACE}% interval of the difference, which also "
     "allows for the run-to-run variation of one run, holds zero. Values are not judged where what ran is not what was "
-    "published; numbers in brackets are those of the reasons, which stand below the table."
+    "published; numbers in brackets are those of the reasons and remarks below the table."
 )
