@@ -29,20 +29,22 @@ def main() -> None:
     rate = {name: 0.5 + 0.4 * i / asked.methods for i, name in enumerate(names)}
     with tempfile.TemporaryDirectory() as place:
         store = make_store(Path(place), bernoulli(rate, asked.items, 0.1), names, seeds=range(asked.seeds))
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         found = results(store)
-        total = _told("analysis", start)
+        took = [_told("analysis", start)]
         for name, made in FORMATS.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             files = made(found)
-            total += _told(f"{name}, {sum(map(len, files.values())) / 1000:,.0f} kB", start)
-    print(f"{asked.methods * asked.seeds} trials x {asked.items} items: {total:.1f} s")
+            took.append(_told(f"{name}, {sum(map(len, files.values())) / 1000:,.0f} kB", start))
+    wall, cpu = (sum(column) for column in zip(*took, strict=True))
+    print(f"{asked.methods * asked.seeds} trials x {asked.items} items: {wall:.1f} s, of which {cpu:.1f} s on the CPU")
 
 
-def _told(what: str, start: float) -> float:
-    seconds = time.perf_counter() - start
-    print(f"  {what}: {seconds:.2f} s")
-    return seconds
+def _told(what: str, start: tuple[float, float]) -> tuple[float, float]:
+    """Seconds by the clock and on the CPU since `start`, said."""
+    wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
+    print(f"  {what}: {wall:.2f} s, of which {cpu:.2f} s on the CPU")
+    return wall, cpu
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 # words of a metric's name (parted by anything but letters); lm-evaluation-harness's names are read the same way
 COSTS = frozenset(
@@ -13,6 +14,7 @@ OTHER_SCALES = frozenset({"loss", "nll", "perplexity", "ppl", "bits", "bleu", "c
 COUNTS = frozenset({"accuracy", "acc", "match", "answered"})
 
 
+@cache
 def lower_is_better(metric: str) -> bool:
     """Whether less of it is better: losses, perplexities, bits, error rates."""
     return bool(_words(metric) & COSTS)

@@ -128,10 +128,17 @@ def _name(method: str) -> Markup:
     return Markup("").join([escape(plain), *(small.format(piece) for piece in swept)])
 
 
+def _rounded(value: Any) -> Any:
+    """Numbers of a detail to four digits."""
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def _detail(detail: dict[str, Any]) -> Sequence[tuple[str, str]]:
     """A sample's details for people: short values as they are, others as JSON, cut."""
     rows: list[tuple[str, str]] = []
     for name, value in detail.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        text = value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False, default=str)
         rows.append((name, text if len(text) <= 160 else text[:160] + " ..."))
     return rows

@@ -202,12 +202,9 @@ class _Plan(BaseModel):
 
 def _rows(kind: type[M], path: Path) -> list[M]:
     """The rows of a file with one JSON object a line."""
-    lines = _bytes(path, _again(path.parent)).split(b"\n")
-    return [
-        _parsed(kind, line, f"{path}, line {number}", _again(path.parent))
-        for number, line in enumerate(lines, start=1)
-        if line
-    ]
+    name, mend = str(path), _again(path.parent)
+    lines = _bytes(path, mend).split(b"\n")
+    return [_parsed(kind, line, f"{name}, line {number}", mend) for number, line in enumerate(lines, start=1) if line]
 
 
 def _parsed(kind: type[M], source: Path | bytes, where: str, mend: str) -> M:
