@@ -55,9 +55,13 @@ def _untrained(cell: Cell, y: Scale, height: int) -> Markup:
     if not 0 <= share <= 1:
         arrow, edge = ("\N{DOWNWARDS ARROW}", height - 4) if share < 0 else ("\N{UPWARDS ARROW}", 12)
         value = words.score(cell.mean, cell.percent)
-        return text(0, edge, f"{arrow} {told}: {value}", "start", 2)
+        return _quiet(text(0, edge, f"{arrow} {told}: {value}", "start", 2))
     at = down(y, height, cell.mean or 0)
-    return joined([across(0, 100, at, "untrained"), text(100, at - 4, told, "end")])
+    return joined([across(0, 100, at, "untrained"), _quiet(text(100, at - 4, told, "end"))])
+
+
+def _quiet(label: Markup) -> Markup:
+    return Markup('<g class="label quiet">{}</g>').format(label)
 
 
 def _drawn(point: Point, x: Scale, y: Scale, height: int, shade: str, full: Shown) -> Markup:
