@@ -76,8 +76,12 @@ def test_several_studies_are_summed_up_and_their_own_reports_left_alone(here, mo
 def test_one_file_says_where_the_model_lies(here, monkeypatch, capsys):
     (here / "places.yaml").write_text((here / "short.yaml").read_text().split("\n")[2] + "\n")
     (here / "short.yaml").write_text(SHORT.replace("NANO", "owner/absent"))
-    assert call(monkeypatch, "plan", "short.yaml", "--from", "places.yaml") == 0
-    assert "2 trials in 2 groups" in capsys.readouterr().out
+    assert call(monkeypatch, "plan", "short.yaml", "--from", "places.yaml", "--set", "seeds=[0, 1, 2]") == 0
+    told = capsys.readouterr().out.replace("\N{NO-BREAK SPACE}", " ")
+    assert "4 trials in 2 groups" in told
+    assert (
+        "detectable on mini_sentiment, n = 8 items, k = 3 seeds each: " in told and "at a seed SD of 2.5 points" in told
+    )
     assert call(monkeypatch, "plan", "short.yaml", "--from", "place.yaml") == 2
     assert "place.yaml: cannot be read" in capsys.readouterr().err
 

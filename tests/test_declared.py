@@ -188,6 +188,21 @@ def test_the_key_holds_what_is_declared_and_no_place(tmp_path):
     assert told.fingerprint == loaded(study(tmp_path / "other", ENTRY | {"name": "renamed"})).fingerprint
 
 
+def test_items_that_hang_together_are_named_and_nothing_else_changes(tmp_path):
+    plain, found = study(tmp_path, ENTRY), study(tmp_path, ENTRY | {"cluster": "text {{ n // 2 }}"})
+    rows = loaded(found)
+    assert [one.reference for one in rows.benchmarks["test"]] == [{"cluster": f"text {n // 2}"} for n in range(4)]
+    assert [one.messages for one in rows.train] == [one.messages for one in loaded(plain).train]
+    (one,) = task(found).grade(rows.benchmarks["test"][:1], [Completion(text="good", logprobs=(0.0, -1.0))])
+    assert one.scores == {"accuracy": 1.0}
+    assert key(plain) == "576e9dd7c340468f35fabc1fd9481e9efab62b5b7988b0f114c37d05c6e6ada9", (
+        "a study without `cluster:` has the key it had before there was one"
+    )
+    assert key(found) != key(plain)
+    with pytest.raises(InputError, match=r"tasks.mine.cluster: .*nowhere"):
+        loaded(study(tmp_path, ENTRY | {"cluster": "nowhere"}))
+
+
 def test_a_hub_id_is_served_by_data(tmp_path):
     study(tmp_path, ENTRY)
     text = (tmp_path / "own.yaml").read_text().replace('"rows"', '"some/rows"')

@@ -2,9 +2,11 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 
 from bakeoff.analysis.pass_at_k import estimate, pass_at_k
+from bakeoff.analysis.statistics import mean_interval, two_way_mean, wilson
 from bakeoff.errors import InputError
 
 
@@ -20,6 +22,19 @@ def test_large_numbers():
     assert pass_at_k(200, 0, 100) == 0
     assert pass_at_k(200, 200, 1) == 1
     assert pass_at_k(100_000, 1, 50_000) == pytest.approx(0.5)
+
+
+def test_a_cell_has_the_error_over_problems():
+    """The mean of problems' shares is pass@1; its standard error is that of the interval, of one run and of draws."""
+    rng = np.random.default_rng(0)
+    passed = {f"p{i}": [bool(x) for x in rng.random(10) < rng.random()] for i in range(164)}
+    for k in (1, 5):
+        found = estimate(passed, k)
+        each = np.array([[pass_at_k(10, sum(one), k) for one in passed.values()]])
+        mean, variance, df = two_way_mean(each)
+        assert (found.mean, found.standard_error) == pytest.approx((mean, variance**0.5)) and df == 163
+        size = mean * (1 - mean) / variance
+        assert mean_interval(each) == pytest.approx(wilson(mean * size, size, df=df))
 
 
 def test_undefined():

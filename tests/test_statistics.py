@@ -110,6 +110,95 @@ def test_bartlett_takes_run_means_that_agree_for_rounding() -> None:
     assert s.bartlett([runs[0], runs[0]]) == 1.0
 
 
+def test_clustered_variance_spelled_out_and_of_singletons_the_usual() -> None:
+    """`C / (C - 1) sum_c (sum_(i in c) (D_i - D))^2 / n^2` on C - 1 degrees of freedom; of one run each."""
+    rng = np.random.default_rng(21)
+    clusters = np.repeat(np.arange(7), [3, 1, 4, 2, 2, 5, 3])
+    a, b = rng.random((1, 20)), rng.random((1, 20))
+    d = a[0] - b[0]
+    sums = [sum(d[i] - d.mean() for i in range(20) if clusters[i] == c) for c in range(7)]
+    v = sum(x * x for x in sums) * 7 / 6 / 20**2
+    found = s.paired_difference(a, b, clusters=clusters)
+    assert (found.variance, found.df) == pytest.approx((v, 6))
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(d.mean()) / math.sqrt(v), 6))
+    x, y = rng.random((3, 20)), rng.random((4, 20))
+    assert s.paired_difference(x, y, clusters=rng.permutation(20)) == pytest.approx(s.paired_difference(x, y))
+    assert s.mean_interval(x, clusters=np.arange(20)) == pytest.approx(s.mean_interval(x))
+    assert math.isnan(s.paired_difference(x, y, clusters=np.zeros(20, int)).p)
+
+
+def test_equal_clusters_of_equal_items_are_one_item_each() -> None:
+    """The clustered interval of copied items is that of the originals (one run each, so no residual to take off)."""
+    rng = np.random.default_rng(22)
+    a, b, clusters = rng.random((1, 15)), rng.random((1, 15)), np.repeat(np.arange(15), 4)
+    many = s.paired_difference(np.repeat(a, 4, 1), np.repeat(b, 4, 1), clusters=clusters)
+    assert many == pytest.approx(s.paired_difference(a, b))
+    right = np.repeat((rng.random((1, 40)) < 0.7).astype(float), 5, 1)
+    low, high = s.mean_interval(right, clusters=np.repeat(np.arange(40), 5))
+    alone = s.mean_interval(right)
+    assert high - low > 2 * (alone.high - alone.low)
+    ones = s.mean_interval(np.ones((1, 200)), clusters=np.repeat(np.arange(40), 5))
+    assert ones.low == pytest.approx(s.wilson(40, 40).low)
+
+
+def test_two_one_sided_tests_equal_scipys() -> None:
+    rng = np.random.default_rng(23)
+    a, b = rng.random((1, 50)), rng.random((1, 50))
+    d = (a - b)[0]
+    for margin in (0.02, 0.1, 0.3):
+        lower = stats.ttest_1samp(d, -margin, alternative="greater")
+        upper = stats.ttest_1samp(d, margin, alternative="less")
+        found = s.equivalence(s.paired_difference(a, b), margin)
+        ci = stats.ttest_1samp(d, 0).confidence_interval(0.9)
+        assert found.p == pytest.approx(max(lower.pvalue, upper.pvalue))  # pyright: ignore[reportAttributeAccessIssue]
+        assert (found.low, found.high) == pytest.approx((ci.low, ci.high))
+        assert found.equivalent == (-margin < ci.low and ci.high < margin)
+    assert not s.equivalence(s.paired_difference([[1.0]], [[0.0]]), 2).equivalent, "of one item nothing is known"
+
+
+def test_the_planned_difference_is_what_a_simulated_study_detects() -> None:
+    """Items correlated by a half, half of them right: t with two-way variance rejects in 80 % (400 studies)."""
+    assert s.planned_difference(1319, 1, 4) == pytest.approx(0.039, abs=6e-4)
+    assert math.isnan(s.planned_difference(1, 3, 4))
+    n, k, sd, rng = 400, 3, 0.02, np.random.default_rng(24)
+    gap = s.planned_difference(n, k, 1000, sd)
+    expected = (1.96 + 0.8416) * math.sqrt(0.25 / n + 2 * sd**2 / k)
+    assert gap == pytest.approx(expected, rel=0.01)
+    found = 0
+    for _ in range(400):  # means over runs of items, and runs that vary: a pool of many methods is all but known
+        item, own = rng.normal(0, 0.5 * math.sqrt(0.5), n), rng.normal(0, 0.5 * math.sqrt(0.5), (2, n))
+        effects = rng.normal(0, sd, (2, k, 1)) + np.array([[[gap]], [[0.0]]])
+        a, b = item + own[:, None, :] + effects
+        pool = s.SeedPool(sd**2, 2000, 1000)
+        found += s.paired_difference(a, b, (pool, pool)).p < 0.05
+    assert 0.74 <= found / 400 <= 0.86
+
+
+def test_win_rates() -> None:
+    """Ties are half a win; certain differences have no width, uncertain ones do."""
+    rng = np.random.default_rng(25)
+    ones, half, tie = np.ones((3, 60)), np.tile([0.0, 1.0], (1, 30)), np.tile([1.0, 0.0], (1, 30))
+    found = s.win_rates([[ones, half, tie], [half, ones, ones]])
+    assert [one.mean for one in found] == pytest.approx([0.5, 0.5 * (0.25 + 0.75), 0.5 * (0.25 + 0.75)])
+    assert found[0] == pytest.approx((0.5, 0.5, 0.5))
+    near = [(rng.random((3, 200)) < p).astype(float) for p in (0.7, 0.72, 0.4)]
+    first, second, third = s.win_rates([near, near])
+    assert first == pytest.approx((0.5, 0.5, 1)) and second == pytest.approx((1, 0.5, 1)), "either may be the better"
+    assert third == pytest.approx((0, 0, 0))
+    assert s.win_rates([near, near]) == [first, second, third], "the draws are the same every time"
+    assert sum(one.mean for one in (first, second, third)) == pytest.approx(1.5)
+
+
+def test_a_win_by_a_few_items_is_not_certain_and_less_so_in_clusters() -> None:
+    """10 items won by a alone and 6 by b alone: another draw may turn it; 20 and none may not, but in one cluster."""
+    first, second = s.win_rates([[runs_of(50), np.roll(runs_of(50), 6) - np.roll(runs_of(4), 52)]])
+    assert (first.mean, second.mean) == (1.0, 0.0)
+    assert (first.low, first.high, second.low, second.high) == (0, 1, 0, 1)
+    pair, clusters = [runs_of(50), runs_of(30)], [0] * 60 + list(range(1, 141))
+    assert s.win_rates([pair])[0] == pytest.approx((1, 1, 1))
+    assert s.win_rates([pair], [clusters])[0] == pytest.approx((1, 0.5, 1)), "without that cluster the two tie"
+
+
 def runs_of(*rights: int, n: int = 200) -> np.ndarray:
     return np.array([[i < right for i in range(n)] for right in rights], dtype=float)
 

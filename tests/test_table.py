@@ -236,7 +236,7 @@ def test_what_was_judged_on_held_out_training_examples_is_no_test_result(tmp_pat
     assert "judged on 60\N{NO-BREAK SPACE}held-out training examples, not on the test set" in said(found, "validation")
     assert "the best of 2 is optimistic" in said(found, "validation")
     assert [section.title for section in tables.sections(found)] == ["sst2, validation split"]
-    for path in write(store):
+    for path in (one for one in write(store) if one.suffix != ".svg"):
         assert "validation" in path.read_text()
     plan = store.plan()
     plan["tasks"]["sst2"]["split"] = "test"
@@ -482,6 +482,38 @@ def test_a_method_at_the_ceiling_keeps_out_of_the_pool(tmp_path: Path) -> None:
     assert pair(found, "lora", "prefix").seed_variance == "own"
     assert tables.run_variance(verdict, True) == "each method keeps its own run variance"
     assert "seed SD" not in verdict.sentence, "there is none that they share"
+
+
+def test_what_is_equivalent_to_the_best_is_said(tmp_path: Path) -> None:
+    right = {"base": 400, "lora": 640, "prompt": 639}
+    store = make_store(tmp_path, stripes(right, n=800))
+    found = results(store)
+    got = pair(found, "lora", "prompt")
+    assert (got.verdict, got.margin, got.equivalent) == ("not separable", 0.02, True)
+    assert "Equivalent to lora within \N{PLUS-MINUS SIGN}2.0" in found.verdicts[0].evidence
+    assert pair(found, "lora", "base").equivalent is False
+    assert tables.decision(got) == "not separable; equivalent"
+    store.write("plan.json", json.dumps({**store.plan(), "equivalence_margin": 0.0005}))
+    assert pair(results(store), "lora", "prompt").equivalent is False
+
+
+def test_win_rates_over_benchmarks_are_shown_where_there_are_several(tmp_path: Path) -> None:
+    tasks = {"sst2": ["sst2", "imdb"], "topics": ["topics"]}
+    status = {("topics", "prompt", seed): "failed" for seed in (0, 1, 2)}
+    store = make_store(
+        tmp_path, bernoulli(RATE, 90, 0.1), ("base", "lora", "prefix", "prompt"), tasks=tasks, status=status
+    )
+    rates = results(store).win_rates
+    assert [rate.method for rate in rates] == ["lora", "prefix", "base"], "prompt has no score on topics"
+    assert {(rate.benchmarks, rate.opponents, rate.scope) for rate in rates} == {(3, 2, "runs and items")}
+    assert sum(rate.mean for rate in rates) == pytest.approx(1.5)
+    assert all(0 <= rate.ci_low <= rate.mean <= rate.ci_high <= 1 for rate in rates)
+    data = json.loads(write(store, ["json"])[0].read_text())
+    assert data["win_rates"][0]["mean"] == rates[0].mean
+    assert "| lora | 100.0 |" in write(store, ["md"])[0].read_text()
+    alone = results(make_store(tmp_path / "one", bernoulli(RATE, 50), ("base", "lora"), seeds=(0,), tasks=tasks))
+    assert {rate.scope for rate in alone.win_rates} == {"this checkpoint only"}
+    assert not results(make_store(tmp_path / "two", bernoulli(RATE, 50), ("base", "lora"))).win_rates
 
 
 def test_published_keys_and_full_precision(tmp_path: Path) -> None:

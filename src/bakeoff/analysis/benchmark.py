@@ -1,4 +1,4 @@
-"""Benchmark: one benchmark's scores by one metric, as cells and comparisons."""
+"""Benchmark: what a study's trials scored on one benchmark by one metric, as cells and comparisons."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bakeoff.analysis import statistics as st
 from bakeoff.analysis.aggregates import AGGREGATES, Tally, item_means, tally
 from bakeoff.analysis.metrics import is_fraction, lower_is_better
-from bakeoff.analysis.result import ALPHA, Cell, CellStatus, Comparison, Decision, Run, Split
+from bakeoff.analysis.result import Cell, CellStatus, Run, Split
+from bakeoff.analysis.scores import Scores
 from bakeoff.store.record import Record, Sample, Solo
 
 CONSTANT_ITEMS = 10  # below so many items, one answer to all of them is no sign of collapse
@@ -46,6 +47,7 @@ class Counted:
     texts: set[str] = field(default_factory=set)  # at most two: one tells a constant predictor
     answers: Counter[tuple[str, str | None]] = field(default_factory=Counter)  # (gold label, label said or None)
     items: set[str] = field(default_factory=set)
+    clusters: dict[str, str] = field(default_factory=dict)  # what an item hangs together with others by
     first: dict[str, Sample] = field(default_factory=dict)  # the first items' first draws
 
     @property
@@ -98,6 +100,8 @@ def _counted(samples: Sequence[Sample]) -> Counted:
         if "gold" in sample.detail and "chosen" in sample.detail:
             said = None if sample.detail.get("unparsable") else sample.detail["chosen"]
             counted.answers[sample.detail["gold"], said] += 1
+        if "cluster" in sample.detail:
+            counted.clusters[sample.id] = str(sample.detail["cluster"])
         if len(counted.first) < SHOWN_ITEMS:
             counted.first.setdefault(sample.id, sample)
     return counted
@@ -109,8 +113,8 @@ def _fell_short(sample: Sample) -> bool:
     return value > 0 if lower_is_better(metric) else value < 1
 
 
-class Table:
-    """The scores of one benchmark by one metric: per method an array [seeds, items] on the items all runs share."""
+class Table(Scores):
+    """The scores of one benchmark by one metric, as a study's trials left them, on the items all runs share."""
 
     def __init__(
         self,
@@ -123,12 +127,12 @@ class Table:
         methods: Mapping[str, Sequence[Run]],
         graded: Mapping[str, Graded],
         sizes: Mapping[str, Mapping[str, int]],
+        margin: float | None = None,
     ):
-        self.model, self.task, self.benchmark, self.metric = model, task, benchmark, metric
         self.split: Split = split
         self.place = place
         self.planned, self.graded, self.sizes = methods, graded, sizes
-        self.aggregate, self.lower_is_better = metric in AGGREGATES, lower_is_better(metric)
+        self.benchmark, self.metric, self.aggregate = benchmark, metric, metric in AGGREGATES
         self.done = {
             name: [run for run in runs if run.key in graded and (benchmark, metric) in graded[run.key].scores]
             for name, runs in methods.items()
@@ -137,22 +141,26 @@ class Table:
         self.items = [item for item in every[0] if all(item in scores for scores in every)] if every else []
         asked = (graded[run.key].benchmarks[benchmark].items for runs in self.done.values() for run in runs)
         self.dropped = len({item for items in asked for item in items}) - len(self.items)
-        self.arrays = {
+        arrays = {
             name: np.array([self._row(run) for run in runs], dtype=float)
             for name, runs in self.done.items()
             if runs and self.items
         }
-        self.trained = {name: any(run.seed is not None for run in runs) for name, runs in methods.items()}
-        self.constant = {name: [self._is_constant(run) for run in runs] for name, runs in self.done.items()}
-        bounded = self.aggregate or all(st.is_bounded(array) for array in self.arrays.values())
-        self.percent = bounded and is_fraction(metric)
-        varied = {
-            name: array[[not constant for constant in self.constant[name]]]
-            for name, array in self.arrays.items()
-            if self.trained[name] and not all(self.constant[name])
-        }
-        self.pool, uses, self.bartlett_p = st.pooling(list(varied.values()), self.percent)
-        self.pooled = {name for name, used in zip(varied, uses, strict=True) if used and not any(self.constant[name])}
+        percent = (self.aggregate or all(st.is_bounded(array) for array in arrays.values())) and is_fraction(metric)
+        super().__init__(
+            model=model,
+            task=task,
+            benchmark=benchmark,
+            metric=metric,
+            arrays=arrays,
+            trained={name: any(run.seed is not None for run in runs) for name, runs in methods.items()},
+            constant={name: [self._is_constant(run) for run in runs] for name, runs in self.done.items()},
+            percent=percent,
+            lower_is_better=lower_is_better(metric),
+            aggregate=self.aggregate,
+            clusters=self._clusters(),
+            margin=margin if percent else None,
+        )
 
     def _scores(self, run: Run) -> dict[str, float]:
         return self.graded[run.key].scores[self.benchmark, self.metric]
@@ -164,20 +172,20 @@ class Table:
             return self.graded[run.key].tallies[self.benchmark, self.metric].of(self.items).pseudo_values().tolist()
         return [scores[item] for item in self.items]
 
+    def _clusters(self) -> NDArray[np.int_] | None:
+        """Each item's cluster as a number; None where some item has none."""
+        run = next((run for runs in self.done.values() for run in runs), None)
+        named = self.graded[run.key].benchmarks[self.benchmark].clusters if run else {}
+        if not self.items or any(item not in named for item in self.items):
+            return None
+        return np.unique([named[item] for item in self.items], return_inverse=True)[1]
+
     def _is_constant(self, run: Run) -> bool:
         return self.graded[run.key].benchmarks[self.benchmark].constant is not None
 
     def undefined(self, run: Run) -> bool:
         """Whether the metric has no value for a run (precision, where no positive was predicted): shown as 0."""
         return self.aggregate and self.graded[run.key].tallies[self.benchmark, self.metric].undefined
-
-    def seed_pool(self, name: str) -> st.SeedPool | None:
-        """The run variance to use for a method: the pool, or None for its own; a collapsed run keeps it out."""
-        return self.pool if name in self.pooled else None
-
-    def own_variance(self) -> list[str]:
-        """Trained methods of several runs that keep their own run variance, in study order."""
-        return [n for n, array in self.arrays.items() if self.trained[n] and len(array) > 1 and n not in self.pooled]
 
     def cells(self) -> list[Cell]:
         """A cell for every planned method."""
@@ -250,95 +258,10 @@ class Table:
         interval is then Wilson's for the items that the share rests on, and none where it is no share (BLEU).
         """
         if not self.aggregate or np.ptp(array) > 0:
-            return st.mean_interval(array, self.seed_pool(name), fraction=self.percent)
+            return self.interval(name)
         tallies = (self.graded[run.key].tallies[self.benchmark, self.metric] for run in self.done[name])
         n = min(tally.of(self.items).support for tally in tallies) if self.percent else 0
         return st.wilson(float(array[0, 0]) * n, n) if n else st.Interval(math.nan, math.nan)
-
-    def comparisons(self) -> list[Comparison]:
-        """Every pair with results, Holm-adjusted within the family of those that could be tested.
-
-        `a` is the one earlier in the study; an untrained method is always `b`.
-        """
-        pairs = [self._pair(*self._orient(x, y)) for x, y in combinations(self.arrays, 2)]
-        tested = [i for i, pair in enumerate(pairs) if pair["p"] is not None]
-        for i, adjusted in zip(tested, st.holm([pairs[i]["p"] for i in tested]), strict=True):
-            pairs[i]["p_holm"] = float(adjusted)
-        return [Comparison(**pair, family=len(tested), verdict=self._decide(pair)) for pair in pairs]
-
-    def _orient(self, x: str, y: str) -> tuple[str, str]:
-        return (y, x) if self.trained[y] and not self.trained[x] else (x, y)
-
-    def _pair(self, a: str, b: str) -> dict[str, Any]:
-        x, y = self.arrays[a], self.arrays[b]
-        one_run = any(self.trained[name] and len(self.arrays[name]) == 1 for name in (a, b))
-        test, split = "two-way t", None
-        if one_run or len(x) == len(y) == 1:
-            found = st.paired_difference(x.mean(axis=0, keepdims=True), y.mean(axis=0, keepdims=True))
-            source, test = "none", "paired t over items"
-            binary = st.is_binary(x) and st.is_binary(y) and not self.aggregate
-            if len(x) == len(y) == 1 and binary and x.shape[1] > 1:
-                split, test = st.mcnemar(x, y), "exact McNemar"
-        else:
-            found = st.paired_difference(x, y, (self.seed_pool(a), self.seed_pool(b)))
-            source = self._source(a, b)
-        return {
-            "model": self.model,
-            "task": self.task,
-            "benchmark": self.benchmark,
-            "metric": self.metric,
-            "a": a,
-            "b": b,
-            "difference": found.difference,
-            "ci_low": _finite(found.low),
-            "ci_high": _finite(found.high),
-            "p": split.p if split else _finite(found.p),
-            "p_holm": None,
-            "test": test,
-            "seed_variance": source,
-            "df": _finite(found.df),
-            "mde": _finite(found.mde),
-            "n_items": x.shape[1],
-            "k_a": len(x),
-            "k_b": len(y),
-            "only_a": split.only_a if split else None,
-            "only_b": split.only_b if split else None,
-            "percent": self.percent,
-            "lower_is_better": self.lower_is_better,
-        }
-
-    def _source(self, a: str, b: str) -> Literal["pooled", "own", "mixed"]:
-        shared = {name in self.pooled for name in (a, b) if self.trained[name]}
-        return "mixed" if len(shared) > 1 else "pooled" if shared == {True} else "own"
-
-    def _decide(self, pair: Mapping[str, Any]) -> Decision:
-        if pair["p_holm"] is None:
-            return "not testable"
-        runs = [pair[k] for name, k in (("a", "k_a"), ("b", "k_b")) if self.trained[pair[name]]]
-        if any(k == 1 for k in runs):
-            return "these checkpoints only"
-        if len(runs) == 1 and runs[0] == 2:
-            pooled = self.pool is not None and self.pool.methods > 1 and pair["seed_variance"] == "pooled"
-            return "rests on pooling" if pooled else "too few seeds"
-        if not pair["p_holm"] < ALPHA:
-            return "not separable"
-        return "a better" if (pair["difference"] > 0) != self.lower_is_better else "b better"
-
-    def hang_on_pooling(self, pairs: Sequence[Comparison]) -> list[str]:
-        """Pairs whose verdict would change if each method kept its own run variance instead of the pooled one."""
-        tested = [pair for pair in pairs if pair.p is not None]
-        own = [
-            st.paired_difference(self.arrays[pair.a], self.arrays[pair.b]).p
-            if pair.seed_variance in ("pooled", "mixed")
-            else pair.p
-            for pair in tested
-        ]
-        return [
-            f"{pair.a} against {pair.b}"
-            for pair, adjusted in zip(tested, st.holm([p for p in own if p is not None]), strict=True)
-            if pair.verdict in ("a better", "b better", "not separable")
-            and (pair.verdict != "not separable") != (adjusted < ALPHA)
-        ]
 
 
 def _cell_status(planned: Sequence[Run], done: Sequence[Run]) -> CellStatus:

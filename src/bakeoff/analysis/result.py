@@ -112,8 +112,10 @@ class Comparison(Frozen):
     `test` is how p came about; `p_holm` adjusts it within the `family` of all tested pairs of this model, task and
     benchmark. `verdict` is a `Decision`. `seed_variance` says whose run variance V holds: that pooled over methods,
     each method's own, one of either, or none. `mde` is the difference that one such comparison, before the correction
-    for its family, detects with 80 % power. `items_a` and `items_b` are the items that a and
-    b win, by the mean over runs; None for an aggregate.
+    for its family, detects with 80 % power. `equivalent` says whether the difference lies within `margin` of 0 by two
+    one-sided tests (`p_equivalence`, of this pair alone), which is where the 90 % interval lies within it; None where
+    no margin was declared or there is no verdict about methods. `clusters` counts those of the items, if there are any.
+    `items_a` and `items_b` are the items that a and b win, by the mean over runs; None for an aggregate.
     """
 
     model: str
@@ -143,6 +145,12 @@ class Comparison(Frozen):
     lower_is_better: bool = False
     items_a: int | None = None
     items_b: int | None = None
+    margin: float | None = None
+    ci90_low: float | None = None
+    ci90_high: float | None = None
+    p_equivalence: float | None = None
+    equivalent: bool | None = None
+    clusters: int | None = None
 
 
 class Verdict(Frozen):
@@ -171,6 +179,24 @@ class Verdict(Frozen):
     bartlett_p: float | None = None
     own_variance: tuple[str, ...] = ()
     split: Split = "test"
+
+
+class WinRate(Frozen):
+    """A method's mean win rate over the benchmarks of one model: of the other methods, the share whose mean it exceeds.
+
+    By headline metrics, a tie half a win, over `benchmarks` on each of which all of the methods have a score: one and
+    its `opponents`. The interval is a bootstrap's over items and runs (`statistics.win_rates`), over items alone where
+    some trained method has one run (`scope`); the benchmarks are taken as they are.
+    """
+
+    model: str
+    method: str
+    mean: float
+    ci_low: float
+    ci_high: float
+    benchmarks: int
+    opponents: int
+    scope: Scope
 
 
 class Standing(Frozen):
@@ -353,10 +379,11 @@ class Results(Frozen):
     beside: tuple[Beside, ...] = ()
     tuning: tuple[Tuning, ...] = ()
     lint: tuple[Check, ...] = ()
+    win_rates: tuple[WinRate, ...] = ()
 
     def published(self) -> dict[str, Any]:
         """The content of `results.json`: schema 1, full precision, curves and samples left to their own files."""
         data = self.model_dump(mode="json", exclude={"curves", "samples"})
         order = ("study", "cells", "comparisons", "verdicts", "standings", "confusions", "doubts", "trials")
-        order = (*order, "provenance", "beside", "tuning", "lint")
+        order = (*order, "provenance", "beside", "tuning", "lint", "win_rates")
         return {"schema": 1, **{name: data[name] for name in order}}

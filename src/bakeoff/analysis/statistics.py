@@ -21,6 +21,10 @@ Three runs say little about their own variance, so s2 is pooled over methods whe
 Pooled regardless, the intervals of a method whose runs scatter, among four at the ceiling, cover 70 % instead of 95 %.
 Bartlett's test is weak on three runs: among four steady methods at 90 % they cover 86 %, on five runs 92 %.
 
+Items that hang together (questions about one passage, `clusters`) are sampled together: with the C clusters' sums of
+deviations `e_c`, `V_item = C / (C - 1) sum_c e_c^2 / n^2` on C - 1 degrees of freedom (Miller 2024, and inspect_ai's
+`stderr`); clusters of one item give the formula above. V_res stays that of single items, which takes off less.
+
 Everything is in the unit of the scores. What cannot be estimated (one item, one value) is NaN, never 0.
 """
 
@@ -81,6 +85,35 @@ class Difference(NamedTuple):
     high: float
     p: float
     mde: float
+
+
+class Side(NamedTuple):
+    """What a comparison needs of one method's scores: their means over runs [items], and how the runs vary.
+
+    `own` is the variance of the run means (None for one run), `residual` the residual mean square (0 for one run).
+    """
+
+    items: Floats
+    runs: int
+    own: SeedPool | None
+    residual: float
+
+
+class Equivalence(NamedTuple):
+    """The 90 % interval of a difference, the p of two one-sided tests against a margin, and whether it is below .05."""
+
+    low: float
+    high: float
+    p: float
+    equivalent: bool
+
+
+class WinRate(NamedTuple):
+    """The mean share of other methods that a method beats on a benchmark, with its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
 
 
 class McNemar(NamedTuple):
@@ -177,19 +210,23 @@ def bartlett(methods: Sequence[ArrayLike]) -> float:
     return float(special.chdtrc(len(tables) - 1, max(found, 0.0) / scale))
 
 
-def two_way_mean(scores: ArrayLike, pool: SeedPool | None = None) -> Mean:
+def two_way_mean(scores: ArrayLike, pool: SeedPool | None = None, clusters: ArrayLike | None = None) -> Mean:
     """The mean of [seeds, items] over both, with the two-way variance of the module's first lines.
 
     The run variance is `pool`'s, or the method's own without one. One run carries none: the statement is then about
-    that checkpoint only.
+    that checkpoint only. `clusters` has each item's cluster as a number from 0.
     """
-    x = _table(scores)
-    variance, df = _two_way(x.mean(axis=0), [x], [pool])
-    return Mean(float(x.mean()), variance, df)
+    own = side(scores)
+    variance, df = _two_way(own.items, [own], [pool], clusters)
+    return Mean(float(own.items.mean()), variance, df)
 
 
 def mean_interval(
-    scores: ArrayLike, pool: SeedPool | None = None, level: float = 0.95, fraction: bool | None = None
+    scores: ArrayLike,
+    pool: SeedPool | None = None,
+    level: float = 0.95,
+    fraction: bool | None = None,
+    clusters: ArrayLike | None = None,
 ) -> Interval:
     """The interval of the mean of [seeds, items] over both items and runs.
 
@@ -197,13 +234,16 @@ def mean_interval(
     and losses may by chance), it is Wilson's interval with the effective sample size `mean (1 - mean) / V`, V from
     `two_way_mean`, and Student's quantile at its df (Dean and Pagano 2015 on clustered proportions): it stays within 0
     and 1. At the ceiling or the floor the size is at most n, as where every item was right, and the quantile normal:
-    one miss changes little. One run of 0/1 scores: Wilson's own. Other scores: `mean +- t_df sqrt(V)`.
+    one miss changes little. One run of 0/1 scores: Wilson's own. Other scores: `mean +- t_df sqrt(V)`. Of items in
+    `clusters` (as in `two_way_mean`) there are only as many as clusters.
     """
     x = _table(scores)
     k, n = x.shape
-    mean, variance, df = two_way_mean(x, pool)
+    mean, variance, df = two_way_mean(x, pool, clusters)
+    if clusters is not None:
+        n = int(np.max(np.asarray(clusters))) + 1
     if is_bounded(x) if fraction is None else fraction:
-        if k == 1 and is_binary(x):
+        if k == 1 and is_binary(x) and clusters is None:
             return wilson(float(x.sum()), n, level)
         if math.isnan(variance):
             return Interval(math.nan, math.nan)
@@ -235,11 +275,20 @@ def student(df: float, level: float = 0.95) -> float:
 # --- two methods ---
 
 
+def side(scores: ArrayLike) -> Side:
+    """One method's [seeds, items], reduced to what all its comparisons share."""
+    x = _table(scores)
+    if len(x) == 1:
+        return Side(x[0], 1, None, 0.0)
+    return Side(x.mean(axis=0), len(x), _own(x), _residual(x))
+
+
 def paired_difference(
-    a: ArrayLike,
-    b: ArrayLike,
+    a: ArrayLike | Side,
+    b: ArrayLike | Side,
     pools: tuple[SeedPool | None, SeedPool | None] = (None, None),
     level: float = 0.95,
+    clusters: ArrayLike | None = None,
 ) -> Difference:
     """mean(a) - mean(b) for [seeds, items] on the same items, as a statement about the *methods*.
 
@@ -249,20 +298,34 @@ def paired_difference(
     pool's where both share it, else by Satterthwaite. A side of one run carries no run variance: right for a model
     that is not trained; of a trained one the result speaks of that checkpoint only.
 
-    Where all items differ alike (V_item = 0), two pseudo-items at +1 and -1 stand in, after Bonett and Price (2012):
-    that nothing varied in n items is no proof that nothing varies.
+    Where all items (or clusters, as in `two_way_mean`) differ alike (V_item = 0), two pseudo-items at +1 and -1 stand
+    in, after Bonett and Price (2012): that nothing varied in n items is no proof that nothing varies.
     """
-    x, y = _table(a), _table(b)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"a has {x.shape[1]} items and b {y.shape[1]}; a paired difference needs the same items")
-    d = x.mean(axis=0) - y.mean(axis=0)
-    variance, df = _two_way(d, [x, y], pools)
+    x, y = (one if isinstance(one, Side) else side(one) for one in (a, b))
+    if x.items.size != y.items.size:
+        raise ValueError(f"a has {x.items.size} items and b {y.items.size}; a paired difference needs the same items")
+    d = x.items - y.items
+    variance, df = _two_way(d, [x, y], pools, clusters)
     mean = float(d.mean())
     if math.isnan(variance):
         return Difference(mean, variance, df, math.nan, math.nan, math.nan, math.nan)
     half = _quantile(level, df) * math.sqrt(variance)
     p = 2 * float(special.stdtr(df, -abs(mean) / math.sqrt(variance)))
     return Difference(mean, variance, df, mean - half, mean + half, p, minimum_detectable_difference(variance, df))
+
+
+def equivalence(found: Difference, margin: float, alpha: float = 0.05) -> Equivalence:
+    """Two one-sided tests (Schuirmann 1987) of whether a difference lies within -margin to +margin.
+
+    `p = max(P(T > (D + margin) / sqrt V), P(T < (D - margin) / sqrt V))`, T Student's at the difference's df; it is
+    below `alpha` exactly where the 1 - 2 alpha interval lies inside the margin. A p that is not low says nothing.
+    """
+    se, df = math.sqrt(found.variance), found.df
+    if not se > 0:
+        return Equivalence(math.nan, math.nan, math.nan, False)
+    half = _quantile(1 - 2 * alpha, df) * se
+    p = max(float(special.stdtr(df, -(margin + sign * found.difference) / se)) for sign in (1, -1))
+    return Equivalence(found.difference - half, found.difference + half, p, p < alpha)
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
@@ -320,6 +383,20 @@ def minimum_detectable_difference(
     return (_quantile(level, df) + _quantile(2 * power - 1, df)) * math.sqrt(variance)
 
 
+def planned_difference(n: int, k: int, methods: int, seed_sd: float = 0.0) -> float:
+    """What two of `methods` must differ by to be told apart with 80 % power, before anything is run.
+
+    Of n items scored 0 or 1 and k runs each. It assumes that half the items are right and that two methods' items
+    correlate by a half, so `V = 2 (1/4) (1 - 1/2) / n + 2 seed_sd^2 / k`, with the run variance pooled over the
+    methods; a `seed_sd` of .008 is .8 points. One run: items alone.
+    """
+    if n < 2:
+        return math.nan
+    v_item, v_run = 0.25 / n, 2 * seed_sd**2 / k if k > 1 else 0.0
+    noise = v_item**2 / (n - 1) + (v_run**2 / (methods * (k - 1)) if v_run else 0.0)
+    return minimum_detectable_difference(v_item + v_run, (v_item + v_run) ** 2 / noise)
+
+
 # --- many comparisons ---
 
 
@@ -355,27 +432,87 @@ def winner_set(
     return kept
 
 
+def win_rates(
+    benchmarks: Sequence[Sequence[Floats]],
+    clusters: Sequence[ArrayLike | None] | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> list[WinRate]:
+    """Each method's mean win rate over benchmarks: the share of the others whose mean it exceeds, a tie half a win.
+
+    `benchmarks` hold the same methods' arrays [seeds, items] in one order, more of it better. The interval is that of
+    the percentiles of `draws` bootstrap samples, in which every benchmark's items (its `clusters`, where it has any)
+    are drawn anew, the same for all methods, and every method's runs. The benchmarks are fixed: nothing is said of
+    others. HELM's mean win rate (Liang et al. 2022), which has no interval.
+    """
+    rng = np.random.default_rng(0)
+    own = clusters or [None] * len(benchmarks)
+    means = [np.array([x.mean() for x in arrays]) for arrays in benchmarks]
+    drawn = [_resampled(arrays, of, draws, rng) for arrays, of in zip(benchmarks, own, strict=True)]
+    found = np.mean([_wins(one) for one in means], axis=0)
+    ends = np.quantile(np.mean([_wins(one) for one in drawn], axis=0), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return [WinRate(*map(float, row)) for row in zip(found, *ends, strict=True)]
+
+
 # --- inside ---
 
 
-def _two_way(d: Floats, tables: Sequence[Floats], pools: Sequence[SeedPool | None]) -> tuple[float, float]:
-    """V and df of mean(d), where d [items] is made of the run means of `tables`, each with its pool or its own s2."""
-    n = d.size
+def _two_way(
+    d: Floats, sides: Sequence[Side], pools: Sequence[SeedPool | None], clusters: ArrayLike | None
+) -> tuple[float, float]:
+    """V and df of mean(d), where d [items] is made of the run means of `sides`, each with its pool or its own s2."""
+    v_item, n = _item_variance(d, clusters)
     if n < 2:
         return math.nan, math.nan
-    v_item = float(d.var(ddof=1)) / n
-    if len(tables) > 1 and v_item <= 1e-30:
+    if len(sides) > 1 and v_item <= 1e-30:
+        d = d if clusters is None else np.full(n, d.mean())
         v_item = ((float(np.sum(d**2)) + 2) / (n + 2) - (float(np.sum(d)) / (n + 2)) ** 2) / (n + 2)
-    runs = [(t, pool or _own(t)) for t, pool in zip(tables, pools, strict=True) if t.shape[0] > 1]
-    parts = [source.variance / t.shape[0] for t, source in runs]
+    runs = [(one, source) for one, pool in zip(sides, pools, strict=True) if (source := one.own and (pool or one.own))]
+    parts = [source.variance / one.runs for one, source in runs]
     if runs and all(source is runs[0][1] for _, source in runs):
         spread = sum(parts) ** 2 / runs[0][1].df
     else:
         spread = sum(part**2 / source.df for part, (_, source) in zip(parts, runs, strict=True))
-    v_res = sum(_residual(t) / t.size for t, _ in runs)
+    v_res = sum(one.residual / (one.runs * one.items.size) for one, _ in runs)
     variance = v_item + max(sum(parts) - v_res, 0.0)
     noise = v_item**2 / (n - 1) + spread
     return variance, variance**2 / noise if noise > 0 else float(n - 1)
+
+
+def _item_variance(d: Floats, clusters: ArrayLike | None) -> tuple[float, int]:
+    """V_item of mean(d), and how many items or clusters were sampled."""
+    if clusters is None:
+        return float(d.var(ddof=1)) / d.size if d.size > 1 else math.nan, d.size
+    sums = np.bincount(np.asarray(clusters, dtype=int), weights=d - d.mean())
+    n = sums.size
+    return float(sums @ sums) * n / (n - 1) / d.size**2 if n > 1 else math.nan, n
+
+
+def _resampled(arrays: Sequence[Floats], clusters: ArrayLike | None, draws: int, rng: np.random.Generator) -> Floats:
+    """Bootstrap means [draws, methods] of arrays [seeds, items]: items or clusters drawn together, runs of each."""
+    n = arrays[0].shape[1]
+    places = np.arange(n) if clusters is None else np.asarray(clusters, dtype=int)
+    stacked, groups = np.concatenate(arrays), int(places.max()) + 1
+    runs = np.empty((draws, len(stacked)))
+    for start in range(0, draws, 100):  # 100 at a time: weights of 10,000 items take 8 MB
+        some = min(100, draws - start)
+        weights = rng.multinomial(groups, np.full(groups, 1 / groups), size=some)[:, places].astype(float)
+        runs[start : start + some] = weights @ stacked.T / weights.sum(axis=1, keepdims=True)
+    means, first = [], 0
+    for array in arrays:
+        k = len(array)
+        chosen = rng.integers(k, size=(draws, k))
+        means.append(np.take_along_axis(runs[:, first : first + k], chosen, axis=1).mean(axis=1))
+        first += k
+    return np.stack(means, axis=1)
+
+
+def _wins(means: Floats) -> Floats:
+    """Of means [..., methods] the share of the other methods that each exceeds, ties half; rounding makes no winner."""
+    x = np.round(means, 12)
+    beaten = (x[..., :, None] > x[..., None, :]).sum(axis=-1)
+    tied = (x[..., :, None] == x[..., None, :]).sum(axis=-1) - 1
+    return (beaten + tied / 2) / max(1, x.shape[-1] - 1)
 
 
 def _own(table: Floats) -> SeedPool:
@@ -383,8 +520,10 @@ def _own(table: Floats) -> SeedPool:
 
 
 def _residual(table: Floats) -> float:
-    """The residual mean square of an additive [seeds, items] table."""
+    """The residual mean square of an additive [seeds, items] table; of one item there is none."""
     k, n = table.shape
+    if n == 1:
+        return 0.0
     rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
     return float(np.sum(rest**2)) / ((k - 1) * (n - 1))
 

@@ -31,9 +31,11 @@ from bakeoff.analysis.result import (
     Standing,
     Verdict,
 )
+from bakeoff.analysis.scores import MARGIN
 from bakeoff.analysis.shown import shown
 from bakeoff.analysis.standing import standing
 from bakeoff.analysis.verdicts import verdict
+from bakeoff.analysis.win_rates import win_rates
 from bakeoff.store.record import Record
 from bakeoff.store.store import Store
 
@@ -59,6 +61,7 @@ def results(store: Store) -> Results:
     confusions: list[Confusion] = []
     headlines: list[Table] = []
     curves: list[Curve] = []
+    margin = plan.get("equivalence_margin", MARGIN)
     for model, task in dict.fromkeys((run.model, run.task) for run in runs):
         sizes = plan.get("parameters", {}).get(model, {})
         here = [run for run in runs if (run.model, run.task) == (model, task)]
@@ -69,7 +72,7 @@ def results(store: Store) -> Results:
             place = words.place(model if many else "", task, benchmark, split)
             here_told: doubt.Told = []
             for metric in metrics:
-                table = Table(model, task, benchmark, metric, split, place, methods, graded, sizes)
+                table = Table(model, task, benchmark, metric, split, place, methods, graded, sizes, margin)
                 floor = _floor(plan, task, benchmark, metric)
                 rows = [cell.model_copy(update={"floor": floor}) for cell in table.cells()]
                 if metric != metrics[0] and all(row.mean is None for row in rows):
@@ -109,6 +112,7 @@ def results(store: Store) -> Results:
         standings=tuple(filter(None, standings)),
         beside=beside(plan, cells, {key: known.record for key, known in graded.items()}),
         lint=lint(plan, runs, graded, cells, verdicts, doubts),
+        win_rates=tuple(win_rates(headlines)),
     )
 
 

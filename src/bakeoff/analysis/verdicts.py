@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from bakeoff.analysis import sentences, words
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import Table
 from bakeoff.analysis.result import ALPHA, Cell, Comparison, Verdict
 
@@ -160,6 +160,11 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
             f"Such a comparison detects {words.points(near.mde, table.percent)} with "
             f"80{words.THIN}% power, before correction for the family."
         )
+    same = {cell.method: pair for cell in ranked[1:] if (pair := _between(pairs, best.method, cell.method)).equivalent}
+    if same:
+        within = sentences.margin(next(iter(same.values())))
+        named = words.listed(list(same))
+        said.append(f"Equivalent to {best.method} within {within} (the 90{words.THIN}% CI lies inside): {named}.")
     untrained = [cell.method for cell in ranked if cell.method in members and not cell.trained]
     if untrained:
         said.append(f"Training is not shown to help: {words.listed(untrained)} is untrained.")
@@ -228,7 +233,8 @@ def _basis(table: Table, ranked: Ranked) -> str:
     spread = (
         f", seed SD {words.number(math.sqrt(table.pool.variance), table.percent)}" if table.pool and not alone else ""
     )
-    return f"n = {words.count(len(table.items), 'item')}, {ks}{spread}"
+    clusters = "" if table.clusters is None else f" in {words.count(int(table.clusters.max()) + 1, 'cluster')}"
+    return f"n = {words.count(len(table.items), 'item')}{clusters}, {ks}{spread}"
 
 
 def _lead(pair: Comparison, first: Cell) -> str:

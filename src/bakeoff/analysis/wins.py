@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bakeoff.analysis.benchmark import Table
 from bakeoff.analysis.result import Comparison
+from bakeoff.analysis.scores import Scores
 
 TIE = 1e-9  # scores nearer than this are equal
 
 
-def counted(table: Table, pairs: Sequence[Comparison]) -> list[Comparison]:
+def counted(table: Scores, pairs: Sequence[Comparison]) -> list[Comparison]:
     """The pairs with the number of items that each side wins; an aggregate (F1, BLEU) has no score by item."""
     if table.aggregate:
         return list(pairs)

@@ -1,4 +1,4 @@
-"""Results, read: report, audit."""
+"""Results, read: report, compare, audit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from bakeoff.cli.app import From, Set, app, console, quiet_libraries, show_table
-from bakeoff.errors import InputError
+from bakeoff.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from bakeoff.analysis.audit import Audit
+    from bakeoff.analysis.result import Comparison
     from bakeoff.store.store import Store
     from bakeoff.use.ledger import Entry
 
@@ -63,6 +65,84 @@ def _summary(stores: Sequence[Store], formats: Sequence[str] | None, out: Path |
     console.print(summary.terminal(found))
     for path in paths:
         console.print(f"wrote {path}", highlight=False)
+
+
+@app.command()
+def compare(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")
+    ] = None,
+    a: Annotated[str | None, typer.Argument(metavar="A", help="A method of it.")] = None,
+    b: Annotated[str | None, typer.Argument(metavar="B", help="Another one.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE.csv", help="Compare the methods of your own table instead.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="METHOD", help="Every method against this one, not all pairs.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="Differences up to this are none: is a pair equivalent? (.02 for fractions.)"),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="What the scores are: loss, perplexity and the like count downwards.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help='Print {"comparisons": [...]}, as in results.json.')] = False,
+) -> None:
+    """Compare methods: who beats whom, by how much, how sure that is, or what could not be told.
+
+    DIR A B: two methods of a study. --table FILE.csv (.tsv, .gz): any results in long form, a row for each score, with
+    the columns method, seed, item, score, and perhaps task and cluster (of items that hang together: questions about
+    one text). Every run needs the same items; average an item's draws first. An EMPTY seed means a model that is not
+    trained, so that it has no run-to-run variance; of a trained model with one run give the seed, and no more is said
+    than of that checkpoint. Three seeds or more make verdicts about methods. Needs no torch.
+    """
+    from bakeoff.report import comparisons
+
+    if (table is None) == (directory is None):
+        raise InputError("compare", "DIR A B or --table FILE.csv is needed")
+    for option, given in (("--baseline", baseline), ("--margin", margin), ("--metric", metric)):
+        if table is None and given is not None:
+            raise InputError(
+                option, "goes with --table alone", "a study's results are compared as results.json has them"
+            )
+    if margin is not None and not 0 < margin < float("inf"):
+        raise InputError("--margin", f"{margin:g} is no difference above 0", "give .02 for 2 points of a fraction")
+    if table is None:
+        pairs = _compared(directory, a, b)
+        printed = map(comparisons.said, pairs)
+    else:
+        from bakeoff.analysis import wins
+        from bakeoff.analysis.long_table import read
+
+        scores = read(table, metric or "score", baseline, margin)
+        found = [(one, wins.counted(one, one.comparisons())) for one in scores]
+        pairs = [pair for _, own in found for pair in own]
+        printed = (line for one, own in found for line in comparisons.shown(one, own))
+    if as_json:
+        print(comparisons.as_json(pairs))
+    else:
+        for line in printed:
+            console.print(line, soft_wrap=isinstance(line, Text))
+
+
+def _compared(directory: Path | None, a: str | None, b: str | None) -> list[Comparison]:
+    """A study's comparisons of two methods, one for each benchmark that both have a result on."""
+    from bakeoff.analysis.table import results
+    from bakeoff.store.store import Store
+
+    assert directory is not None
+    if a is None or b is None or a == b:
+        raise InputError("compare", "two methods of the study are needed", "bakeoff compare DIR A B")
+    found = results(Store.open(directory))
+    names = dict.fromkeys(cell.method for cell in found.cells)
+    for name in (a, b):
+        if name not in names:
+            raise InputError(str(directory), f"no method '{name}'", suggest(name, names))
+    pairs = [pair for pair in found.comparisons if {pair.a, pair.b} == {a, b}]
+    if not pairs:
+        raise InputError(str(directory), f"no benchmark on which both {a} and {b} have a result", "see bakeoff status")
+    return pairs
 
 
 @app.command()

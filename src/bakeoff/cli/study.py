@@ -143,6 +143,8 @@ def _close(study: Study, outcome: Outcome) -> None:
 
 
 def _show_plan(made: Plan) -> None:
+    from bakeoff.analysis.sentences import ASSUMED
+
     trials, groups = made.trials, made.groups
     console.print(
         f"{made.study.study}: {len(trials)} trials in {len(groups)} groups of up to {made.group_size} on {made.device}"
@@ -151,6 +153,9 @@ def _show_plan(made: Plan) -> None:
         console.print(f"  {name}: {made.told(name)}", soft_wrap=True)
         for line in made.told_of_data(name):
             console.print(f"    {line}", soft_wrap=True)
+    detectable = [line for name in made.examples for line in made.detectable(name)]
+    for line in [f"  detectable on {one}" for one in detectable] + ([f"  {ASSUMED}"] if detectable else []):
+        console.print(line, soft_wrap=True)
     table = Table("model", "method", "trainable", "of all", "trials", box=None, pad_edge=False)
     for (model, method), count in made.parameters.items():
         own = [t for t in trials if (t.model, t.method) == (model, method)]

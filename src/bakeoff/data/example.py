@@ -18,6 +18,7 @@ class Example(Frozen):
     """One item: messages that end with the assistant's reference answer.
 
     `choices` are the labels scored in a `choose` task; `reference` holds what the grader needs (gold answer, tests).
+    Items whose references name the same `cluster` hang together and are drawn together (statistics).
     """
 
     id: str

@@ -174,14 +174,15 @@ def graded(ask: Questions, completions: Sequence[Sequence[Completion]]) -> list[
             draw=draw,
             text=one.text,
             scores=grade.scores,
-            detail=_detail(one, grade.detail),
+            detail=_detail(one, grade.detail, example),
         )
         for (example, draw, one), grade in zip(pairs, grades, strict=True)
     ]
 
 
-def _detail(one: Completion, detail: dict) -> dict:
+def _detail(one: Completion, detail: dict, example: Example) -> dict:
     more = {"logprobs": list(one.logprobs)} if one.logprobs else {}
+    more |= {"cluster": example.reference["cluster"]} if "cluster" in example.reference else {}
     return {**detail, **more, **({"truncated": True} if one.truncated else {})}
 
 

@@ -40,6 +40,8 @@ def render(results: Results) -> str:
             lines += [*_swept(section, swept), ""]
         if section.comparisons:
             lines += [*_differences(section), ""]
+    if results.win_rates:
+        lines += ["## Over all benchmarks", "", *_win_rates(results), ""]
     if results.beside:
         lines += ["## Published beside measured", "", *_beside(results), ""]
     lines += ["## Cost", "", tables.cost_explained(results), "", *_costs(results), ""]
@@ -165,6 +167,13 @@ def _difference_row(pair: Comparison) -> list[str]:
         pair.test,
         tables.decision(pair, escape),
     ]
+
+
+def _win_rates(results: Results) -> list[str]:
+    many = len({rate.model for rate in results.win_rates}) > 1
+    rows = [[escape(one.model)] * many + [escape(one.method), *tables.win_rate(one)] for one in results.win_rates]
+    head = ["model"] * many + ["method", "mean win rate, %", "95 % interval"]
+    return [escape(tables.win_rates_explained(results)), "", *grid(head, rows, "l" * many + "lrr")]
 
 
 def _beside(results: Results) -> list[str]:

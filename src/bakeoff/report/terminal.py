@@ -35,6 +35,7 @@ def table(results: Results) -> Group:
         if section.others:
             parts.append(_Others(section))
         parts.append(Padding(Text(tables.inert(section.verdict.sentence)), (0, 0, 1, 0)))
+    parts += _win_rates(results)
     if results.beside:
         parts.append(Padding(Text(tables.inert(tables.beside_summary(results))), (0, 0, 1, 0)))
     parts.append(Text(f"{tables.intervals_explained(results)} {tables.times_explained(results)}", style="dim"))
@@ -46,6 +47,22 @@ def table(results: Results) -> Group:
         parts.append(Text(checklist.line(results.lint), style="dim"))
     parts += [Text(f"assumed: {tables.inert(note)}", style="dim") for note in tables.assumed(results)]
     return Group(*parts)
+
+
+def _win_rates(results: Results) -> list[RenderableType]:
+    """Over all benchmarks of a model, how often each method's mean exceeds another's."""
+    if not results.win_rates:
+        return []
+    many = len({rate.model for rate in results.win_rates}) > 1
+    title = Text("Mean win rate over the benchmarks, %")
+    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ["model"] * many + ["method"]:
+        grid.add_column(name, overflow="fold", min_width=12)
+    for name in ("wins", "95 % interval"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for rate in results.win_rates:
+        grid.add_row(*[Text(rate.model)] * many, Text(rate.method), *tables.win_rate(rate))
+    return [grid, Padding(Text(tables.win_rates_explained(results), style="dim"), (0, 0, 1, 0))]
 
 
 @dataclass(frozen=True)

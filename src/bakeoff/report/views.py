@@ -201,6 +201,8 @@ def _turned(pair: Comparison, reference: str) -> Comparison:
             "difference": minus(pair.difference),
             "ci_low": minus(pair.ci_high),
             "ci_high": minus(pair.ci_low),
+            "ci90_low": minus(pair.ci90_high),
+            "ci90_high": minus(pair.ci90_low),
             "verdict": flip.get(pair.verdict, pair.verdict),
             "k_a": pair.k_b,
             "k_b": pair.k_a,

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 import bakeoff
-from bakeoff.analysis import words
+from bakeoff.analysis import sentences, words
+from bakeoff.analysis.metrics import is_fraction
 from bakeoff.analysis.printed import parse
 from bakeoff.data.datasets import Source
 from bakeoff.data.heldout import HeldOut, held_out
@@ -94,6 +95,7 @@ class Plan:
             "device": self.device,
             "group_size": self.group_size,
             "notes": notes,
+            **({} if self.study.equivalence_margin is None else {"equivalence_margin": self.study.equivalence_margin}),
             **({} if self.study.published is None else {"published": self.study.published}),
             **({"forgetting": self._forgetting()} if self.held_out else {}),
         }
@@ -129,6 +131,17 @@ class Plan:
     def told(self, task: str) -> str:
         """A task and its numbers of examples in a line."""
         return _amounts(self.tasks[task], self.examples[task], self.study.tasks[task])
+
+    def detectable(self, task: str) -> list[str]:
+        """For each benchmark of a task scored by a fraction, the differences that the study could detect."""
+        if not is_fraction(self.tasks[task].metrics[0]):
+            return []
+        methods = sum(_kind(spec.use).trains for spec in self.study.methods.values())
+        k, split = len(self.study.seeds), self.study.tasks[task].split
+        return [
+            sentences.planned(words.place("", task, benchmark, split), len(rows), k, methods)
+            for benchmark, rows in self.examples[task].benchmarks.items()
+        ]
 
     def told_of_data(self, task: str) -> list[str]:
         """What a task was read from, and what of its test sets is in its training set."""

@@ -24,6 +24,7 @@ _KEYS = (
     "notes",
     "published",
     "forgetting",
+    "equivalence_margin",
 )
 _REQUIRED = ("study", "models", "tasks", "methods")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no file or path can hold

@@ -104,6 +104,7 @@ def _checked(raw: dict[str, Any], offered: Collection[str]) -> Study:
         "forgetting": forgetting and forgetting.model_dump(),
         "data": raw["data"],
         "plugins": raw["plugins"],
+        "equivalence_margin": raw.get("equivalence_margin"),
         "notes": raw.get("notes") or [],
         "published": None if raw.get("published") is None else _published(raw["published"]),
         "source": raw,

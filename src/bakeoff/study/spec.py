@@ -75,7 +75,8 @@ class Declared(Frozen):
 
     `dataset_path` is a hub id or, absolute, a local folder or file, and `dataset_name` the hub's configuration.
     `description` is the system message. Templates are Jinja's, over a row's fields; a field's name alone is its value.
-    Without `doc_to_text` and `doc_to_target` a row is a whole chat, in its field `messages`. docs/tasks.md has more.
+    Without `doc_to_text` and `doc_to_target` a row is a whole chat, in its field `messages`. `cluster` names what items
+    hang together by (ours, not lm-eval's). docs/tasks.md has more.
     """
 
     dataset_path: str = Field(min_length=1)
@@ -88,6 +89,7 @@ class Declared(Frozen):
     doc_to_choice: str | tuple[str, ...] | None = None
     output_type: Literal["multiple_choice", "generate_until"] | None = None
     metric_list: tuple[Metric, ...] = ()
+    cluster: str | None = None
 
 
 class TaskSpec(Frozen):
@@ -171,8 +173,9 @@ class Study(Frozen):
     """A whole comparison: every model x task x method x seed, sweeps and defaults resolved.
 
     `data` says where a hub id's rows are read: from a local path, or at a revision of the hub. `notes` say for people
-    what the study assumes, `published` is the text of a table (CSV) to set the results beside; neither is part of any
-    key. `source` is what the study file said, settings, limits and absolute paths included.
+    what the study assumes, `published` is the text of a table (CSV) to set the results beside. `equivalence_margin` is
+    the difference of fractions up to which methods are called equivalent (None: .02). None of them is part of any key.
+    `source` is what the study file said, settings, limits and absolute paths included.
     """
 
     study: str
@@ -181,6 +184,7 @@ class Study(Frozen):
     methods: dict[str, MethodSpec] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field(min_length=1, default=(0,))
     forgetting: Forgetting | None = None
+    equivalence_margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     data: dict[str, str | Revision] = {}
     plugins: tuple[str, ...] = ()
     notes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
@@ -246,6 +250,8 @@ class Trial(Frozen):
         task = identity["task_spec"]
         if self.task_spec.declared:
             del task["declared"]["dataset_path"]  # a place; `dataset` stands for what is there
+            if self.task_spec.declared.cluster is None:
+                del task["declared"]["cluster"]  # came later, as those below
         for name, usual in {"benchmarks": None, "declared": None, "answering": "likelihood"}.items():
             if task[name] == usual:  # came later: left out where it says nothing, so old keys hold
                 del task[name]

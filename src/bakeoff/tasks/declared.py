@@ -38,6 +38,7 @@ class DeclaredTask(Task):
         self.target = (
             None if isinstance(told.doc_to_target, int) else _template(told.doc_to_target, f"{where}.doc_to_target")
         )
+        self.cluster = _template(told.cluster, f"{where}.cluster")
         self.choices = _choices(told.doc_to_choice, f"{where}.doc_to_choice")
 
     @classmethod
@@ -85,7 +86,11 @@ class DeclaredTask(Task):
         """All examples of a split, so that a bad row is found whatever the limits."""
         rows = read(self.told.dataset_path, split, sources, config=self.told.dataset_name)
         make = self._chat if self.question is None else self._filled
-        return [make(f"{split}-{i}", row, rows.place(i)) for i, row in enumerate(rows)]
+        made = [make(f"{split}-{i}", row, rows.place(i)) for i, row in enumerate(rows)]
+        if self.cluster is None:
+            return made
+        named = [self.cluster.text(row, rows.place(i)) for i, row in enumerate(rows)]
+        return [one.model_copy(update={"reference": {"cluster": name}}) for one, name in zip(made, named, strict=True)]
 
     def _filled(self, name: str, row: Row, place: str) -> Example:
         """The example that the templates make of a row."""

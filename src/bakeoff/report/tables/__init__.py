@@ -35,6 +35,7 @@ from bakeoff.report.tables.sections import (
 from bakeoff.report.tables.sweeps import outlined, swept, swept_explained
 from bakeoff.report.tables.text import breakable, duration, flops, inert, rate, share, size, step_time, whole
 from bakeoff.report.tables.tuning import best, is_fraction, tried, tuned, tuning_note
+from bakeoff.report.tables.win_rates import win_rate, win_rates_explained
 from bakeoff.report.tables.wins import SHADES, Won, wins
 
 __all__ = [
@@ -98,5 +99,7 @@ __all__ = [
     "tuning_note",
     "value",
     "whole",
+    "win_rate",
+    "win_rates_explained",
     "wins",
 ]

@@ -127,7 +127,7 @@ def decision(pair: Comparison, escape: Callable[[str], str] = str) -> str:
     """A comparison's verdict with the better method by name."""
     if pair.verdict in ("a better", "b better"):
         return f"{escape(pair.a if pair.verdict == 'a better' else pair.b)} better"
-    return pair.verdict
+    return pair.verdict + ("; equivalent" if pair.equivalent else "")
 
 
 def run_variance(verdict: Verdict, percent: bool) -> str:
