@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis import statistics
-from bakeoff.analysis.aggregates import AGGREGATES, measured, tally
+from bakeoff.analysis.aggregates import AGGREGATES, Tally, measured, tally, unseen_variance
 from bakeoff.analysis.metrics import is_fraction, lower_is_better
 from bakeoff.analysis.result import Cell
 from bakeoff.analysis.table import Results, results
@@ -391,3 +393,63 @@ def test_a_share_of_few_items_at_its_limit_has_their_interval_and_not_that_of_al
         assert cells(found, "bleu")[method].mean == 0 and cells(found, "bleu")[method].ci_low is None
         low, high = cells(found, "recall_binary")[method].ci_low, cells(found, "recall_binary")[method].ci_high
         assert low is not None and high is not None and low < 0.05 < high
+
+
+# --- at the limit, two methods ---
+
+
+def compared(
+    tmp_path: Path, metric: str, said: Callable[[str, int], bool], n: int = 200
+) -> Mapping[tuple[str, str], Any]:
+    """The comparisons by `metric` as the headline; every second item is positive, `said` which are called that."""
+
+    def labelled(method: str, seed: int | None, i: int, value: float) -> tuple[dict[str, float], dict[str, Any]]:
+        gold, chosen = ("negative", "positive")[i % 2], ("negative", "positive")[said(method, i)]
+        detail = {"gold": gold, "chosen": chosen, "positive": "positive", "bleu": [1, 9, 0, 0, 0, 0, 1, 0, 0, 0]}
+        return {"accuracy": float(chosen == gold)}, detail
+
+    store = make_store(tmp_path, bernoulli(RATE, 200), metrics=(metric, "accuracy"), graded=labelled)
+    return {(pair.a, pair.b): pair for pair in results(store).comparisons}
+
+
+def test_two_methods_at_the_limit_are_as_uncertain_as_the_items_they_rest_on(tmp_path: Path) -> None:
+    """A precision of 5 of 5 beside another, and beside 100 of 200: a standard error of 1.96 / (5 + 1.96^2)."""
+    se = (1 - statistics.wilson(5, 5).low) / statistics.student(math.inf)
+    pairs = compared(tmp_path / "a", "precision_binary", lambda method, i: i in (1, 3, 5, 7, 9))
+    for pair in pairs.values():
+        assert pair.difference == 0 and pair.ci_low is not None and pair.ci_high is not None
+        assert -pair.ci_low == pair.ci_high == pytest.approx(1.96 * math.sqrt(2) * se, rel=0.01)
+        assert pair.p == 1 and pair.verdict == "not separable" and not pair.equivalent
+    mixed = compared(tmp_path / "b", "precision_binary", lambda method, i: method == "base" or i in (1, 3, 5, 7, 9))
+    pair = mixed["lora", "base"]
+    assert pair.difference == pytest.approx(0.5) and pair.ci_low is not None and pair.ci_high is not None
+    assert pair.ci_high - 0.5 == pytest.approx(1.96 * math.hypot(se, 0.5 / math.sqrt(200)), rel=0.01)
+    many = compared(tmp_path / "c", "precision_binary", lambda method, i: method == "base" or i % 2 == 1)
+    assert many["lora", "base"].verdict == "a better"
+
+
+def test_two_bleus_of_nothing_are_not_compared(tmp_path: Path) -> None:
+    for pair in compared(tmp_path, "bleu", lambda method, i: True).values():
+        assert (pair.difference, pair.ci_low, pair.p, pair.verdict) == (0, None, None, "not testable")
+
+
+def test_differences_of_aggregates_near_the_limit_cover() -> None:
+    """F1 of .99 and .90 on 50 items, where three in five samples have a method at 1: without the allowance 92 %."""
+    rng, many, n, covered, without, limits = np.random.default_rng(0), 1500, 50, 0, 0, 0
+    truth = 0.99 - 0.9
+    for _ in range(many):
+        gold, shared = rng.random(n) < 0.5, rng.random(n)
+        tallies = []
+        for rate in (0.99, 0.9):
+            own = np.where(rng.random(n) < 0.7, shared, rng.random(n))
+            said = np.where(gold, own < rate, own > rate)
+            counts = np.stack([said & gold, said, gold], axis=-1).astype(float)[:, None, :]
+            tallies.append(Tally("f1_binary", tuple(map(str, range(n))), counts))
+        a, b = (one.pseudo_values()[None] for one in tallies)
+        found = statistics.paired_difference(a, b)
+        more = sum(unseen_variance([one]) for one in tallies)
+        wide = statistics.widened(found, more)
+        limits, without = limits + (more > 0), without + (found.low <= truth <= found.high)
+        covered += wide.low <= truth <= wide.high
+    assert limits / many > 0.5
+    assert without / many < 0.94 < covered / many

@@ -9,11 +9,15 @@ which is Tukey's (1958), moved so that the mean over items is the value itself a
 Their variance over n is the jackknife's variance of the value. So arrays of pseudo-values, [seeds, items], go through
 `statistics` as item scores do: items and runs are both random, and an item with several draws is one item.
 
+At its limit an aggregate stays the same whichever item is left out: a precision of 1 of five answers has equal
+pseudo-values, and a variance of 0 that is no knowledge. `unseen_variance` is what a comparison adds for it.
+
 A ratio with nothing below the line (precision where no positive was predicted) is 0, scikit-learn's `zero_division=0`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +25,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.analysis import statistics as st
 from bakeoff.store.record import Sample
 
 Floats = NDArray[np.float64]
@@ -77,6 +82,21 @@ class Tally:
         total = self.counts.sum(axis=0)
         without = value(total - self.counts)
         return value(total) + (n - 1) * (without.mean() - without)
+
+
+def unseen_variance(runs: Sequence[Tally]) -> float:
+    """What is to be added to the variance of a method's mean over runs for those of them whose pseudo-values are equal.
+
+    Such a value is a share of m items (`support`), m the fewest of these runs: its standard error is taken to be the
+    longer arm of Wilson's interval over q = 1.96, which is `q / (m + q^2)` at 0 and 1. The runs have the same items, so
+    a part f of all runs adds `f^2` times its square. 0 where no run is such; NaN where m is unknown (a BLEU of 0).
+    """
+    equal = [run for run in runs if np.ptp(run.pseudo_values()) == 0]
+    if not equal:
+        return 0.0
+    m, value = min(run.support for run in equal), equal[0].value
+    low, high = st.wilson(value * m, m)
+    return (len(equal) / len(runs) * max(value - low, high - value) / st.student(math.inf)) ** 2 if m else math.nan
 
 
 def tally(metric: str, samples: Sequence[Sample]) -> Tally | None:

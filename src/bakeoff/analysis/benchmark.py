@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis.aggregates import AGGREGATES, Tally, item_means, tally
+from bakeoff.analysis.aggregates import AGGREGATES, Tally, item_means, tally, unseen_variance
 from bakeoff.analysis.metrics import is_fraction, lower_is_better
 from bakeoff.analysis.result import Cell, CellStatus, Run, Split
 from bakeoff.analysis.scores import Scores
@@ -158,9 +158,15 @@ class Table(Scores):
             percent=percent,
             lower_is_better=lower_is_better(metric),
             aggregate=self.aggregate,
+            unseen={name: self._unseen(name) for name, array in arrays.items() if self.aggregate and _equal(array)},
             clusters=self._clusters(),
             margin=margin if percent else None,
         )
+
+    def _unseen(self, name: str) -> float:
+        """What equal pseudo-values of a method's runs do not show of its variance."""
+        tallies = [self.graded[run.key].tallies[self.benchmark, self.metric] for run in self.done[name]]
+        return unseen_variance([tally.of(self.items) for tally in tallies])
 
     def _scores(self, run: Run) -> dict[str, float]:
         return self.graded[run.key].scores[self.benchmark, self.metric]
@@ -262,6 +268,11 @@ class Table(Scores):
         tallies = (self.graded[run.key].tallies[self.benchmark, self.metric] for run in self.done[name])
         n = min(tally.of(self.items).support for tally in tallies) if self.percent else 0
         return st.wilson(float(array[0, 0]) * n, n) if n else st.Interval(math.nan, math.nan)
+
+
+def _equal(array: st.Floats) -> bool:
+    """Whether some run of [seeds, items] has the same score on every item."""
+    return bool(np.any(np.ptp(array, axis=1) == 0))
 
 
 def _cell_status(planned: Sequence[Run], done: Sequence[Run]) -> CellStatus:

@@ -28,7 +28,8 @@ class Scores:
     """Per method an array [seeds, items] on the same items.
 
     `trained` says which methods have a run-to-run variance at all, `constant` which of their runs gave one answer to
-    everything (all of them did not, where nothing is said). Scores of an `aggregate` are pseudo-values.
+    everything (all of them did not, where nothing is said). Scores of an `aggregate` are pseudo-values, and `unseen` is
+    the variance of a method's mean that equal ones do not show.
     `clusters` numbers each item's cluster from 0. With a `baseline` the family is that method against every other, else
     all pairs. Differences within `margin` are none.
     """
@@ -43,6 +44,7 @@ class Scores:
     percent: bool = True
     lower_is_better: bool = False
     aggregate: bool = False
+    unseen: Mapping[str, float] = field(default_factory=dict)
     clusters: NDArray[np.int_] | None = None
     margin: float | None = None
     baseline: str | None = None
@@ -128,7 +130,7 @@ class Scores:
         one_run = any(self.trained[name] and self._sides[name].runs == 1 for name in (a, b))
         test, split = "two-way t", None
         if one_run or x.runs == y.runs == 1:
-            found = st.paired_difference(_merged(x), _merged(y), clusters=self.clusters)
+            found = self._widened(st.paired_difference(_merged(x), _merged(y), clusters=self.clusters), a, b)
             source, test = "none", "paired t over items"
             binary = self._binary[a] and self._binary[b] and self.clusters is None
             if x.runs == y.runs == 1 and binary and x.items.size > 1:
@@ -166,7 +168,10 @@ class Scores:
     def _difference(self, a: str, b: str, own: bool = False) -> st.Difference:
         """a - b over items and runs, with the run variances that the rule gives them, or with each method's `own`."""
         pools = (None, None) if own else (self.seed_pool(a), self.seed_pool(b))
-        return st.paired_difference(self._sides[a], self._sides[b], pools, clusters=self.clusters)
+        return self._widened(st.paired_difference(self._sides[a], self._sides[b], pools, clusters=self.clusters), a, b)
+
+    def _widened(self, found: st.Difference, a: str, b: str) -> st.Difference:
+        return st.widened(found, self.unseen.get(a, 0.0) + self.unseen.get(b, 0.0))
 
     def _source(self, a: str, b: str) -> Literal["pooled", "own", "mixed"]:
         shared = {name in self.pooled for name in (a, b) if self.trained[name]}

@@ -314,6 +314,20 @@ def paired_difference(
     return Difference(mean, variance, df, mean - half, mean + half, p, minimum_detectable_difference(variance, df))
 
 
+def widened(found: Difference, variance: float) -> Difference:
+    """The same difference where V is larger by `variance`, of infinite degrees of freedom; NaN: nothing can be said."""
+    if variance == 0:
+        return found
+    total = found.variance + variance
+    df = total**2 / (found.variance**2 / found.df) if found.variance > 0 else math.inf
+    if math.isnan(total):
+        return Difference(found.difference, total, df, math.nan, math.nan, math.nan, math.nan)
+    half = _quantile(0.95, df) * math.sqrt(total)
+    p = 2 * float(special.stdtr(df, -abs(found.difference) / math.sqrt(total)))
+    low, high = found.difference - half, found.difference + half
+    return Difference(found.difference, total, df, low, high, p, minimum_detectable_difference(total, df))
+
+
 def equivalence(found: Difference, margin: float, alpha: float = 0.05) -> Equivalence:
     """Two one-sided tests (Schuirmann 1987) of whether a difference lies within -margin to +margin.
 
