@@ -44,7 +44,7 @@ PAYLOADS = (
 )
 HOSTILE = f'lora"{PAYLOADS[2]}'
 METHODS: tuple[str, ...] = ("base", HOSTILE, "prefix", "prompt")
-RATE = dict(zip(METHODS, (0.5, 0.9, 0.8, 0.65), strict=True))
+RATE: dict[str, float] = dict(zip(METHODS, (0.5, 0.9, 0.8, 0.65), strict=True))
 
 
 def hostile_store(directory: Path) -> Store:
@@ -221,3 +221,19 @@ def test_the_page_is_whole_without_its_script(page: Any) -> None:
     assert len(texts(page, "table.scores tbody tr")) == len(METHODS)
     assert texts(page, ".sort, .tools, #tip") == []
     assert page.execute_script("return document.querySelectorAll('.item tr').length") == 20 * len(METHODS)
+
+
+def test_pointing_at_a_figure_tells_its_numbers(page: Any) -> None:
+    opened(page)
+    point = "const e = document.querySelector(arguments[0]); const b = e.getBoundingClientRect();"
+    point += (
+        "e.dispatchEvent(new PointerEvent(arguments[1], {bubbles: true, clientX: b.x + b.width / 2, clientY: b.y}))"
+    )
+    page.execute_script(point, "#pareto ~ article g[data-method=prefix] circle", "pointerover")
+    assert texts(page, "#tip")[0].startswith("prefix: ") and "184,320" in texts(page, "#tip")[0]
+    assert page.execute_script("return document.querySelectorAll('.dim').length") > 0
+    ends = texts(page, ".learning .read")
+    page.execute_script(point, ".learning .plane", "pointermove")
+    assert texts(page, ".learning .at") == ["loss at step 60"] and texts(page, ".learning .read") != ends
+    page.execute_script(point, ".learning .plane", "pointerleave")
+    assert texts(page, ".learning .read") == ends
