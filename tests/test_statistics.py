@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -416,3 +419,17 @@ def test_coverage_of_an_unstable_method_among_four_at_the_ceiling(scatter: float
     covered = {name: count / repetitions for name, count in hits.items()}
     assert covered["difference"] >= 0.91 and covered["cell"] >= 0.91
     assert covered["difference, pooled"] < 0.85 and covered["cell, pooled"] < 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "sd"), [(200, 0.0), (1000, 0.025)])
+def test_the_simulation_of_whole_studies(n: int, sd: float) -> None:
+    """scripts/coverage.py with 300 studies, two of its lines; docs/statistics.md has 1,000 of each."""
+    place = Path(__file__).parent.parent / "scripts" / "coverage.py"
+    spec = importlib.util.spec_from_file_location("coverage_simulation", place)
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = script  # its dataclasses look themselves up
+    spec.loader.exec_module(script)
+    found = script.simulate(script.Setting(n=n, seed_sd=sd), 300, 1)
+    assert 93 <= found.covered_all <= 99 and found.false_better <= 6.5

@@ -511,6 +511,8 @@ def test_win_rates_over_benchmarks_are_shown_where_there_are_several(tmp_path: P
     data = json.loads(write(store, ["json"])[0].read_text())
     assert data["win_rates"][0]["mean"] == rates[0].mean
     assert "| lora | 100.0 |" in write(store, ["md"])[0].read_text()
+    page = write(store, ["html"])[0].read_text()
+    assert "Mean win rate over 3 benchmarks" in page and words.interval(rates[1].ci_low, rates[1].ci_high) in page
     alone = results(make_store(tmp_path / "one", bernoulli(RATE, 50), ("base", "lora"), seeds=(0,), tasks=tasks))
     assert {rate.scope for rate in alone.win_rates} == {"this checkpoint only"}
     assert not results(make_store(tmp_path / "two", bernoulli(RATE, 50), ("base", "lora"))).win_rates
