@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import tiny_backbone
+from huggingface_hub import constants
 from transformers.activations import NewGELUActivation
+
+from bakeoff.data import reach
+from bakeoff.errors import InputError
+from bakeoff.models.backbone import locate
+from bakeoff.study.spec import Model
 
 
 def test_activations_are_put_back_after_an_error():
@@ -33,3 +39,14 @@ def test_the_fused_gelu_is_transformers_to_the_rounding_of_float32():
     step = torch.finfo(torch.float32).eps
     for a, b in zip(*found, strict=True):
         assert ((a - b).abs() <= 4 * step * x.abs().clamp(min=1)).all()
+
+
+def test_a_hub_model_is_refused_at_once_where_the_hub_does_not_answer(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    reach.silence.cache_clear()
+    with pytest.raises(InputError) as caught:
+        locate(Model(path="own/model"), "models.m.path")
+    told = str(caught.value)
+    assert told.startswith("models.m.path: 'own/model' is no local directory and could not be had from the hub")
+    assert "(http://127.0.0.1:9 does not answer: " in told and "`--set models.m.path=DIR`" in told
+    assert not constants.HF_HUB_OFFLINE and not reach.silence.cache_info().currsize

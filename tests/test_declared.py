@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import bakeoff
 from bakeoff.analysis import doubts
+from bakeoff.data import reach
 from bakeoff.data.overlap import overlap
 from bakeoff.data.template import Template
 from bakeoff.errors import InputError
@@ -294,6 +295,18 @@ def test_a_mistake_is_one_clear_line(tmp_path, name):
         loaded(study(tmp_path, ENTRY | change))
     assert wanted in str(caught.value).replace(str(tmp_path / "rows"), "ROWS")
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_leads_nowhere_is_told_as_both_things_it_may_mean(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    reach.silence.cache_clear()
+    study(tmp_path, ENTRY | {"dataset_path": "row"})
+    nano = OWN.parent.parent / "src" / "bakeoff" / "nano"
+    with pytest.raises(InputError) as caught:
+        planning.make(load(tmp_path / "own.yaml", [f"models.m.path={nano}"]))
+    told = str(caught.value)
+    assert told.startswith("tasks.mine.dataset_path: no folder or file 'row' beside the study file; as a data set of ")
+    assert told.endswith("; did you mean 'rows'?") and "\n" not in told
 
 
 BAD_ROWS = {

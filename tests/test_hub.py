@@ -19,19 +19,20 @@ from bakeoff.errors import InputError
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="not run: datasets is absent")
 
 PROGRAM = """
-import json, sys
+import json, sys, time
 from bakeoff.data.datasets import read
 from bakeoff.errors import InputError
 from bakeoff.study.spec import Revision
 for told in json.loads(sys.argv[1]):
+    start = time.monotonic()
     try:
         sources = {"own/set": Revision(revision=told.pop("pinned"))} if "pinned" in told else {}
         split = told.pop("split", "train")
         rows = read("own/set", split, sources, fields={"text": str, "label": int}, **told)
         source = {"source": rows.source.model_dump(), "told": str(rows.source)}
-        print(json.dumps({"rows": rows, "place": rows.place(1), **source}))
+        print(json.dumps({"rows": rows, "place": rows.place(1), **source, "seconds": time.monotonic() - start}))
     except InputError as error:
-        print(json.dumps({"error": str(error)}))
+        print(json.dumps({"error": str(error), "seconds": time.monotonic() - start}))
 """
 
 
@@ -97,11 +98,32 @@ def test_a_dataset_of_the_hub_is_read_streamed_and_cached(tmp_path):
 def test_with_no_network_and_no_cache_one_line_says_what_to_do(tmp_path):
     (told,) = reads(tmp_path, "https://huggingface.co", True, {"split": "test"})
     error = told["error"]
-    assert error.startswith("own/set, split 'test': is not to be had (")
+    assert error.startswith("own/set, split 'test': not to be had (")
     assert (
         "offline by HF_HUB_OFFLINE" in error and str(tmp_path / "datasets") in error and "the study's `data:`" in error
     )
     assert error.endswith("or with `--set data.own/set=FOLDER`") and "\n" not in error
+
+
+NOBODY = "http://127.0.0.1:9"  # refuses the connection, as no network does
+
+
+def test_a_hub_that_does_not_answer_is_told_in_seconds(tmp_path):
+    """The library alone would try six times, with 23 seconds of pauses."""
+    told = reads(tmp_path, NOBODY, False, {"split": "test"})[0]
+    assert told["error"].startswith("own/set, split 'test': not to be had (the hub is out of reach); looked in: ")
+    assert f"the hub ({NOBODY} does not answer: " in told["error"] and "HF_HUB_OFFLINE" not in told["error"]
+    assert told["seconds"] < 15
+
+
+@pytest.mark.slow
+def test_a_slow_hub_is_waited_for_and_what_was_read_serves_without_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "1")
+    with hub.serve("own/set", {"data/train-00000-of-00001.parquet": parquet(0, 30)}, delay=2) as (address, _):
+        (slow,) = reads(tmp_path, address, False, {})
+    assert len(slow["rows"]) == 30
+    (again,) = reads(tmp_path, address, False, {})  # nothing answers there any more
+    assert again["rows"] == slow["rows"] and again["seconds"] < 15
 
 
 def test_a_local_folder_is_not_taken_for_the_hubs(tmp_path, monkeypatch):

@@ -29,10 +29,13 @@ class TrialError(BakeoffError):
 def suggest(name: str, options: Iterable[str]) -> str:
     """The mending half of an error: the nearest of `options` to `name`, or all of them where none is near."""
     known = sorted(set(options))
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean '{near[0]}'?"
-    return "accepted: " + ", ".join(known) if known else "nothing is accepted here"
+    return nearest(name, known) or ("accepted: " + ", ".join(known) if known else "nothing is accepted here")
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """The mending half of an error: the nearest of `options` to `name`; empty where none is near."""
+    near = difflib.get_close_matches(name, sorted(set(options)), n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else ""
 
 
 def extra(name: str) -> str:

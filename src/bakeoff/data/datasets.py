@@ -11,13 +11,15 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from bakeoff.data import reach
 from bakeoff.data.sample import reservoir
-from bakeoff.errors import InputError, extra, suggest
+from bakeoff.errors import InputError, extra, nearest, suggest
 from bakeoff.study.spec import Frozen, Revision
 
 Row = dict[str, Any]
@@ -119,6 +121,29 @@ def read(
     if isinstance(sources, Noted):
         sources.facts[found.source] = None
     return found
+
+
+@contextmanager
+def path_or_id(name: str, where: str, folder: str) -> Iterator[None]:
+    """While open, that the hub's `name` is not to be had is told at `where` as both things that it may have meant.
+
+    It is a hub id, or a path from `folder` (a study's own) at which nothing is.
+    """
+    try:
+        yield
+    except InputError as error:
+        if Path(name).is_absolute() or error.where.partition(", split ")[0] != name:
+            raise
+        what = f"no folder or file '{name}' beside the study file; as a data set of the hub: {error.what}"
+        mend = nearest(name, _beside(name, Path(folder))) or "a path is relative to the study file"
+        raise InputError(where, what, mend) from error
+
+
+def _beside(name: str, folder: Path) -> list[str]:
+    """What is where a path leads, if the folder of that name is there, else what is in `folder`."""
+    inner = Path(name).parent if (folder / name).parent.is_dir() else Path()
+    found = (folder / inner).iterdir()
+    return [str(inner / one.name) for one in found if one.is_dir() or is_file_name(one.name)]
 
 
 # --- local files ---
@@ -324,24 +349,33 @@ def _hub(
     where = f"{hub_id}, split '{split}'"
     if Path(hub_id).exists():  # the library would read it in place of the hub's
         raise InputError(where, "there is a local folder of that name", _provide(hub_id) + " if it is meant")
-    try:
-        builder = library.load_dataset_builder(hub_id, config, revision=revision)
-        _check_builder(builder, where, revision)
-        if sample is None:
-            builder.download_and_prepare()
-            table = builder.as_dataset(split=split)
-            wanted = [name for name in table.column_names if columns is None or name in columns]
-            rows = list(table.select_columns(wanted) if wanted else table)
-        else:
-            stream = islice(builder.as_streaming_dataset(split=split), REACH * sample)
-            rows = reservoir(({k: x for k, x in r.items() if columns is None or k in columns} for r in stream), sample)
-    except InputError:
-        raise
-    except Exception as error:  # the library raises dozens of kinds, from requests, fsspec, its builders and itself
-        raise InputError(where, _absent(library, error), _provide(hub_id)) from error
+    with reach.known() as silent:
+        try:
+            builder = library.load_dataset_builder(hub_id, config, revision=revision)
+            _check_builder(builder, where, revision)
+            if sample is None:
+                rows = _all_rows(builder, split, columns)
+            else:
+                rows = _drawn_rows(builder, split, sample, columns)
+        except InputError:
+            raise
+        except Exception as error:  # the library raises dozens of kinds, from httpx, fsspec, its builders and itself
+            raise InputError(where, _absent(library, error, silent), _provide(hub_id)) from error
     commit = _commit(builder) or revision
     source = Source(id=hub_id, split=split, rows=len(rows), revision=commit, streamed=sample is not None)
     return Rows(rows, [(hub_id, number) for number in range(1, len(rows) + 1)], source)
+
+
+def _all_rows(builder: Any, split: str, columns: list[str] | None) -> list[Row]:
+    builder.download_and_prepare()
+    table = builder.as_dataset(split=split)
+    wanted = [name for name in table.column_names if columns is None or name in columns]
+    return list(table.select_columns(wanted) if wanted else table)
+
+
+def _drawn_rows(builder: Any, split: str, sample: int, columns: list[str] | None) -> list[Row]:
+    stream = islice(builder.as_streaming_dataset(split=split), REACH * sample)
+    return reservoir(({k: x for k, x in r.items() if columns is None or k in columns} for r in stream), sample)
 
 
 def _library(hub_id: str) -> Any:
@@ -368,11 +402,12 @@ def _check_builder(builder: Any, where: str, revision: str | None) -> None:
         raise InputError(where, what, "read it once with a network")
 
 
-def _absent(library: Any, error: Exception) -> str:
-    """Why a split is not to be had, and where it was looked for."""
+def _absent(library: Any, error: Exception, silent: str) -> str:
+    """Why a split is not to be had, and where it was looked for; `silent` says why the hub does not answer."""
+    told = "the hub is out of reach" if silent and isinstance(error, ConnectionError) else _line(error)
     offline = ", offline by HF_HUB_OFFLINE" if library.config.HF_HUB_OFFLINE else ""
-    looked = f"the study's `data:`, {library.config.HF_DATASETS_CACHE} and the hub{offline}"
-    return f"is not to be had ({_line(error)}); looked in: {looked}"
+    hub = f"the hub ({silent})" if silent else f"the hub{offline}"
+    return f"not to be had ({told}); looked in: the study's `data:`, {library.config.HF_DATASETS_CACHE} and {hub}"
 
 
 def _provide(hub_id: str) -> str:

@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 from transformers.activations import NewGELUActivation
 
+from bakeoff.data import reach
 from bakeoff.errors import InputError
 from bakeoff.models.sites import Norm, Site, find_norms, find_sites
 from bakeoff.study.spec import Model, Quantize
@@ -293,20 +294,24 @@ def locate(spec: Model, where: str) -> Path:
             f"no directory at {spec.path}",
             "give a local model directory (relative to the study file) or a hub id 'owner/name'",
         )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    found = _snapshot(spec, where)
+    _check_files(found, where)
+    return found
 
-    try:
-        found = snapshot_download(spec.path, revision=spec.revision, allow_patterns=[*_FILES, "*.json"])
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise InputError(
-            where,
-            f"'{spec.path}' is no local directory and could not be had from the hub ({reason})",
-            f"give a local model directory, with `--set {where}=DIR` or a file for `--from`, or connect to the hub",
-        ) from None
-    _check_files(Path(found), where)
-    return Path(found)
+
+def _snapshot(spec: Model, where: str) -> Path:
+    """The folder of a hub's model in its library's cache, downloaded where it is not there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HTTPError
+
+    with reach.known() as silent:
+        try:
+            return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=[*_FILES, "*.json"]))
+        except (HTTPError, HFValidationError, OSError) as error:
+            reason = silent or str(error).strip().split("\n", 1)[0]
+            what = f"'{spec.path}' is no local directory and could not be had from the hub or its cache ({reason})"
+            mend = f"give a local model directory, with `--set {where}=DIR` or a file for `--from`"
+            raise InputError(where, what, f"{mend}, or connect to the hub") from None
 
 
 def weights_hash(spec: Model, where: str) -> str:

@@ -16,7 +16,7 @@ import bakeoff
 from bakeoff.analysis import sentences, words
 from bakeoff.analysis.metrics import is_fraction
 from bakeoff.analysis.printed import parse
-from bakeoff.data.datasets import Source
+from bakeoff.data.datasets import Source, path_or_id
 from bakeoff.data.heldout import HeldOut, held_out
 from bakeoff.data.messages import remark
 from bakeoff.data.overlap import Overlap, overlap
@@ -167,9 +167,9 @@ def make(study: Study, group_size: int | None = None) -> Plan:
         (m, name): count(study, backbone, name) for m, backbone in backbones.items() for name in study.methods
     }
     _check_room(study, tasks, backbones)
-    examples = {name: splits(task, study.tasks[name], study.data) for name, task in tasks.items()}
+    examples = {name: _examples(study, name, task) for name, task in tasks.items()}
     weights = {name: weights_hash(spec, f"models.{name}.path") for name, spec in study.models.items()}
-    text = held_out(study.forgetting, study.data) if study.forgetting else None
+    text = _held_out(study)
     prints = {name: found.fingerprint for name, found in examples.items()}
     trials = expand(study, weights, prints, text and text.fingerprint)
     _distinct(trials)
@@ -180,6 +180,19 @@ def make(study: Study, group_size: int | None = None) -> Plan:
         for name, found in examples.items()
     }
     return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones, overlaps, text)
+
+
+def _examples(study: Study, name: str, task: Task) -> Splits:
+    declared = study.tasks[name].declared
+    with path_or_id(declared.dataset_path if declared else "", f"tasks.{name}.dataset_path", study.folder):
+        return splits(task, study.tasks[name], study.data)
+
+
+def _held_out(study: Study) -> HeldOut | None:
+    if study.forgetting is None:
+        return None
+    with path_or_id(study.forgetting.text, "forgetting.text", study.folder):
+        return held_out(study.forgetting, study.data)
 
 
 def check_engine(plan: Plan, engine: str) -> None:

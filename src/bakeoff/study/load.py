@@ -59,7 +59,7 @@ def load(
         registry.load_plugin(Path(plugin), f"plugins.{i}")
     if limit is not None:
         raw["tasks"] = [limited(entry, limit) for entry in raw["tasks"]]
-    return _checked(raw, offered)
+    return _checked(raw, offered, path.parent)
 
 
 def dump(study: Study) -> str:
@@ -88,7 +88,7 @@ def _find(name: str) -> Path:
     return Path(name).resolve()
 
 
-def _checked(raw: dict[str, Any], offered: Collection[str]) -> Study:
+def _checked(raw: dict[str, Any], offered: Collection[str], folder: Path) -> Study:
     models = {str(name): validated(Model, spec, f"models.{name}") for name, spec in raw["models"].items()}
     tasks = dict(_tasks(raw["tasks"]))
     forgetting = validated(Forgetting, raw["forgetting"], "forgetting") if raw.get("forgetting") else None
@@ -108,6 +108,7 @@ def _checked(raw: dict[str, Any], offered: Collection[str]) -> Study:
         "notes": raw.get("notes") or [],
         "published": None if raw.get("published") is None else _published(raw["published"]),
         "source": raw,
+        "folder": str(folder),
         **({"seeds": raw["seeds"]} if raw.get("seeds") is not None else {}),
     }
     return validated(Study, resolved, "")

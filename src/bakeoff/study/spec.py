@@ -175,7 +175,8 @@ class Study(Frozen):
     `data` says where a hub id's rows are read: from a local path, or at a revision of the hub. `notes` say for people
     what the study assumes, `published` is the text of a table (CSV) to set the results beside. `equivalence_margin` is
     the difference of fractions up to which methods are called equivalent (None: .02). None of them is part of any key.
-    `source` is what the study file said, settings, limits and absolute paths included.
+    `source` is what the study file said, settings, limits and absolute paths included; `folder` is where the file
+    stands, for error messages.
     """
 
     study: str
@@ -190,6 +191,7 @@ class Study(Frozen):
     notes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     published: str | None = None
     source: dict[str, Any] = {}
+    folder: str = "."
 
     @field_validator("study")
     @classmethod
