@@ -38,14 +38,14 @@ def table(results: Results) -> Group:
     parts += _win_rates(results)
     if results.beside:
         parts.append(Padding(Text(tables.inert(tables.beside_summary(results))), (0, 0, 1, 0)))
-    parts.append(Text(f"{tables.intervals_explained(results)} {tables.times_explained(results)}", style="dim"))
+    parts.append(Text(_legend(results), style="dim"))
     for doubt in results.doubts:
         parts.append(
             Text(f"{doubt.kind}: {tables.inert(doubt.text)}", style="dim" if doubt.kind == "scope" else "yellow")
         )
     if results.lint:
         parts.append(Text(checklist.line(results.lint), style="dim"))
-    parts += [Text(f"assumed: {tables.inert(note)}", style="dim") for note in tables.assumed(results)]
+    parts.append(Text(_more(results), style="dim"))
     return Group(*parts)
 
 
@@ -63,6 +63,27 @@ def _win_rates(results: Results) -> list[RenderableType]:
     for rate in results.win_rates:
         grid.add_row(*[Text(rate.model)] * many, Text(rate.method), *tables.win_rate(rate))
     return [grid, Padding(Text(tables.win_rates_explained(results), style="dim"), (0, 0, 1, 0))]
+
+
+def _legend(results: Results) -> str:
+    """What the intervals cover and the marks are, in a line."""
+    scopes = {cell.scope for cell in results.cells if cell.mean is not None}
+    told: list[str] = []
+    if "runs and items" in scopes:
+        told.append("95\N{NO-BREAK SPACE}% intervals cover test items and training runs.")
+    if "this checkpoint only" in scopes:
+        told.append("\N{DAGGER} Test items only: untrained, or one run.")
+    if any(tables.FROM_RUNS in tables.training(cell) for cell in results.cells):
+        told.append(tables.FROM_RUNS_EXPLAINED)
+    return " ".join(told)
+
+
+def _more(results: Results) -> str:
+    """What the report says and the terminal does not."""
+    said = ["how intervals and costs are made"]
+    if assumed := tables.assumed(results):
+        said.append(f"what this study assumes ({words.count(len(assumed), 'note')})")
+    return f"The report says {words.listed(said)}."
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from bakeoff.report.tables.beside import BESIDE_EXPLAINED, beside, beside_reason
 from bakeoff.report.tables.costs import (
     COST_LABELS,
     FROM_RUNS,
+    FROM_RUNS_EXPLAINED,
     cost,
     cost_explained,
     cost_values,
@@ -42,6 +43,7 @@ __all__ = [
     "BESIDE_EXPLAINED",
     "COST_LABELS",
     "FROM_RUNS",
+    "FROM_RUNS_EXPLAINED",
     "SHADES",
     "UNDEFINED",
     "Answer",

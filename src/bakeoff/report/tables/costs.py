@@ -11,6 +11,7 @@ from bakeoff.report.tables.text import duration, flops, rate, share, short, size
 from bakeoff.store.record import Solo
 
 FROM_RUNS = "\N{DOUBLE DAGGER}"  # marks a cost that is no measurement of the method alone
+FROM_RUNS_EXPLAINED = f"{FROM_RUNS} No measurement of it alone is stored: taken from its runs, which shared no pass."
 
 COST_LABELS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
     "trainable_params": (short, lambda x: f"{x:,.0f}"),
@@ -112,5 +113,5 @@ def times_explained(results: Results) -> str:
     elif any(cell.lanes > 1 for cell in results.cells):
         told.append("Runs shared passes and no measurement of a method alone is stored, so its cost is not known.")
     if any(FROM_RUNS in training(cell) for cell in results.cells):
-        told.append(f"{FROM_RUNS} No measurement of it alone is stored: taken from its runs, which shared no pass.")
+        told.append(FROM_RUNS_EXPLAINED)
     return " ".join(told) or "No training time is stored."
