@@ -43,6 +43,7 @@ def test_the_fused_gelu_is_transformers_to_the_rounding_of_float32():
 
 def test_a_hub_model_is_refused_at_once_where_the_hub_does_not_answer(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     reach.silence.cache_clear()
     with pytest.raises(InputError) as caught:
         locate(Model(path="own/model"), "models.m.path")

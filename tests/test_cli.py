@@ -203,7 +203,7 @@ def test_help_lists_and_version(monkeypatch, capsys):
     assert all(command in told for command in ("quickstart", "run", "plan", "status", "report", "list"))
     for what, name in (("methods", "prefix_tuning"), ("tasks", "sst2"), ("studies", "quickstart")):
         assert call(monkeypatch, "list", what) == 0
-        assert name in capsys.readouterr().out
+        assert re.search(rf"^{name} +\w", capsys.readouterr().out, re.MULTILINE)  # its name, and what it is
     assert call(monkeypatch, "--version") == 0
     assert "bakeoff 0." in capsys.readouterr().out
 

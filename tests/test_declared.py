@@ -299,6 +299,7 @@ def test_a_mistake_is_one_clear_line(tmp_path, name):
 
 def test_a_path_that_leads_nowhere_is_told_as_both_things_it_may_mean(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     reach.silence.cache_clear()
     study(tmp_path, ENTRY | {"dataset_path": "row"})
     nano = OWN.parent.parent / "src" / "bakeoff" / "nano"

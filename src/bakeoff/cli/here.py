@@ -17,17 +17,19 @@ from bakeoff.errors import InputError, suggest
 def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies")]) -> None:
     """Name the methods, tasks or built-in studies there are."""
     from bakeoff.study import registry
-    from bakeoff.study.load import builtin_names
+    from bakeoff.study.load import builtin_names, builtin_summary
 
-    if what not in ("methods", "tasks", "studies"):
+    if what == "methods" or what == "tasks":
+        told = {name: registry.find(what, name, name).summary for name in registry.names(what)}
+    elif what == "studies":
+        told = {name: builtin_summary(name) for name in builtin_names()}
+    else:
         raise InputError("list", f"unknown '{what}'", suggest(what, ("methods", "tasks", "studies")))
-    if what == "studies":
-        for name in builtin_names():
-            console.print(name)
-        return
-    table = Table("name", "what it is", box=None, pad_edge=False)
-    for name in registry.names("methods" if what == "methods" else "tasks"):
-        table.add_row(name, registry.find("methods" if what == "methods" else "tasks", name, name).summary)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    table.add_column("what it is")
+    for name, summary in told.items():
+        table.add_row(name, summary)
     console.print(table)
 
 

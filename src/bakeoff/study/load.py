@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -35,6 +37,13 @@ def builtin_names() -> list[str]:
     """The studies that come with the package."""
     root = _builtin_root()
     return sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.yaml"))
+
+
+def builtin_summary(name: str) -> str:
+    """What a built-in study is: the first sentence of the comment that its file begins with."""
+    lines = (_builtin_root() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    comment = [line.removeprefix("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+    return re.split(r"(?<=\.)\s", " ".join(comment))[0].removesuffix(".")
 
 
 def load(
