@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -47,73 +48,116 @@ CURVE_POINTS = 80
 def results(store: Store) -> Results:
     """Read a study's plan, records, samples and curves, and compute everything a report shows."""
     plan = store.plan()
-    graded: dict[str, Graded] = {}
-    for trial in plan["trials"]:
-        key = trial["key"]
-        if key not in graded and store.has(key):
-            graded[key] = grade(store.record(key), store.samples(key))
+    stored = dict.fromkeys(trial["key"] for trial in plan["trials"] if store.has(trial["key"]))
+    graded = {key: grade(store.record(key), store.samples(key)) for key in stored}
     runs = [_run(trial, graded) for trial in plan["trials"]]
-    cells: list[Cell] = []
-    comparisons: list[Comparison] = []
-    verdicts: list[Verdict] = []
-    standings: list[Standing | None] = []
-    told: list[tuple[str, doubt.Told]] = []
-    confusions: list[Confusion] = []
-    headlines: list[Table] = []
+    many = len({run.model for run in runs}) > 1
+    found: list[_Found] = []
     curves: list[Curve] = []
-    margin = plan.get("equivalence_margin", MARGIN)
     for model, task in dict.fromkeys((run.model, run.task) for run in runs):
-        sizes = plan.get("parameters", {}).get(model, {})
-        here = [run for run in runs if (run.model, run.task) == (model, task)]
-        methods = {name: [run for run in here if run.method == name] for name in dict.fromkeys(r.method for r in here)}
-        many = len({run.model for run in runs}) > 1
-        for benchmark, metrics in _asked(plan, task, here, graded).items():
-            split = _split(plan, task, here, graded)
-            place = words.place(model if many else "", task, benchmark, split)
-            here_told: doubt.Told = []
-            for metric in metrics:
-                table = Table(model, task, benchmark, metric, split, place, methods, graded, sizes, margin)
-                floor = _floor(plan, task, benchmark, metric)
-                rows = [cell.model_copy(update={"floor": floor}) for cell in table.cells()]
-                if metric != metrics[0] and all(row.mean is None for row in rows):
-                    continue
-                cells += rows
-                if metric == metrics[0]:
-                    headlines.append(table)
-                    pairs = wins.counted(table, table.comparisons())
-                    comparisons += pairs
-                    verdicts.append(verdict(table, rows, pairs))
-                    here_told += doubt.of_benchmark(table, rows, pairs)
-                elif grids(rows):
-                    standings.append(standing(table, rows))
-                here_told += doubt.of_metric(table, rows)
-            told.append((place, here_told))
-            confusions += _confusions(model, task, benchmark, methods, graded)
+        methods = _by_method([run for run in runs if (run.model, run.task) == (model, task)])
+        found += _of_task(plan, model, task, many, methods, graded)
         curves += [c for name, group in methods.items() if (c := _curve(store, model, task, name, group))]
-    doubts = (
-        doubt.of_plan(plan)
-        + doubt.of_trials(runs)
-        + doubt.of_weights(runs, graded, plan)
-        + doubt.gathered(told)
-        + doubt.of_overlap(_overlaps(plan))
-        + doubt.of_scope(runs, graded)
-    )
+    cells = tuple(cell for one in found for cell in one.cells)
+    headlines, verdicts = [one.headline for one in found], tuple(one.verdict for one in found)
+    doubts = _doubts(plan, runs, graded, found)
     return Results(
         study=plan["study"],
-        cells=tuple(cells),
-        comparisons=tuple(comparisons),
-        verdicts=tuple(verdicts),
-        confusions=tuple(confusions),
+        cells=cells,
+        comparisons=tuple(pair for one in found for pair in one.comparisons),
+        verdicts=verdicts,
+        confusions=tuple(answers for one in found for answers in one.confusions),
         doubts=tuple(doubts),
         trials=tuple(runs),
         curves=tuple(curves),
         samples=tuple(shown(store, headlines)),
         provenance=_provenance(plan, graded),
-        standings=tuple(filter(None, standings)),
+        standings=tuple(stand for one in found for stand in one.standings),
         beside=beside(plan, cells, {key: known.record for key, known in graded.items()}),
         lint=lint(plan, runs, graded, cells, verdicts, doubts),
         win_rates=tuple(win_rates(headlines)),
     )
+
+
+def _doubts(
+    plan: Mapping[str, Any], runs: Sequence[Run], graded: Mapping[str, Graded], found: Sequence[_Found]
+) -> list[Doubt]:
+    return (
+        doubt.of_plan(plan)
+        + doubt.of_trials(runs)
+        + doubt.of_weights(runs, graded, plan)
+        + doubt.gathered([(one.place, one.told) for one in found])
+        + doubt.of_overlap(_overlaps(plan))
+        + doubt.of_scope(runs, graded)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What one benchmark of one model adds to the results; `told` are its doubts."""
+
+    headline: Table
+    place: str
+    cells: list[Cell]
+    comparisons: list[Comparison]
+    verdict: Verdict
+    standings: list[Standing]
+    told: doubt.Told
+    confusions: list[Confusion]
+
+
+def _of_task(
+    plan: Mapping[str, Any],
+    model: str,
+    task: str,
+    many: bool,
+    methods: Mapping[str, Sequence[Run]],
+    graded: Mapping[str, Graded],
+) -> list[_Found]:
+    """Every benchmark of a model's task; `many`: there are other models, so that places name theirs."""
+    here = [run for runs in methods.values() for run in runs]
+    split, sizes = _split(plan, task, here, graded), plan.get("parameters", {}).get(model, {})
+    found: list[_Found] = []
+    for benchmark, metrics in _asked(plan, task, here, graded).items():
+        place = words.place(model if many else "", task, benchmark, split)
+        about = (split, place, methods, graded, sizes, plan.get("equivalence_margin", MARGIN))
+        tables = [Table(model, task, benchmark, metric, *about) for metric in metrics]
+        rows = [_rows(table, _floor(plan, task, benchmark, table.metric)) for table in tables]
+        headline, pairs = rows[0], wins.counted(tables[0], tables[0].comparisons())
+        known = [(table, cells) for table, cells in zip(tables, rows, strict=True) if _is_shown(cells, headline)]
+        told = doubt.of_benchmark(tables[0], headline, pairs)
+        found.append(
+            _Found(
+                headline=tables[0],
+                place=place,
+                cells=[cell for _, cells in known for cell in cells],
+                comparisons=pairs,
+                verdict=verdict(tables[0], headline, pairs),
+                standings=_standings(known[1:]),
+                told=told + [one for table, cells in known for one in doubt.of_metric(table, cells)],
+                confusions=_confusions(model, task, benchmark, methods, graded),
+            )
+        )
+    return found
+
+
+def _by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    return {name: [run for run in runs if run.method == name] for name in dict.fromkeys(run.method for run in runs)}
+
+
+def _rows(table: Table, floor: float | None) -> list[Cell]:
+    return [cell.model_copy(update={"floor": floor}) for cell in table.cells()]
+
+
+def _is_shown(cells: Sequence[Cell], headline: Sequence[Cell]) -> bool:
+    """Whether a metric has a value; the headline's cells stay without one."""
+    return cells is headline or any(cell.mean is not None for cell in cells)
+
+
+def _standings(others: Sequence[tuple[Table, Sequence[Cell]]]) -> list[Standing]:
+    """How swept methods stand by a benchmark's other metrics."""
+    found = [standing(table, cells) for table, cells in others if grids(cells)]
+    return [one for one in found if one is not None]
 
 
 def _run(trial: Mapping[str, Any], graded: Mapping[str, Graded]) -> Run:
