@@ -10,11 +10,41 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from bakeoff import __version__
 from bakeoff.errors import BakeoffError
 
-app = typer.Typer(
+
+class Command(TyperCommand):
+    """A command whose help names its arguments as they are typed, `STUDY`, `[TEXT]...`: no braces, no types."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", *(name for name, _ in self._arguments(ctx))]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        options = [param.get_help_record(ctx) for param in self.get_params(ctx) if param.param_type_name == "option"]
+        for title, rows in (("Arguments", self._arguments(ctx)), ("Options", [row for row in options if row])):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def _arguments(self, ctx: Any) -> list[tuple[str, str]]:
+        """Each argument's name and what it is."""
+        found: list[tuple[str, str]] = []
+        for param in self.get_params(ctx):
+            if param.param_type_name == "argument":
+                name = param.metavar if param.required else f"[{param.metavar}]"
+                found.append((name + "..." * (param.nargs != 1), param.help or ""))
+        return found
+
+
+class _App(typer.Typer):
+    def command(self, name: str | None = None, **how: Any) -> Any:
+        return super().command(name, cls=Command, **how)
+
+
+app = _App(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -38,8 +68,8 @@ From = Annotated[
     Path | None,
     typer.Option("--from", metavar="FILE", help="Where models and data lie here: `models:` and `data:` in YAML."),
 ]
-Engine = Annotated[str, typer.Option("--engine", help="auto, lanes or reference.")]
-Executor = Annotated[str, typer.Option("--executor", help="Where groups run: inline.")]
+Engine = Annotated[str, typer.Option("--engine", metavar="auto|lanes|reference", help="What trains and answers.")]
+Executor = Annotated[str, typer.Option("--executor", metavar="inline", help="Where groups run.")]
 Unsafe = Annotated[
     bool, typer.Option("--unsafe-no-sandbox", help="Run model-written code as you, unprotected; reports say so.")
 ]

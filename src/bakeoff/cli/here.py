@@ -14,7 +14,7 @@ from bakeoff.errors import InputError, suggest
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies")]) -> None:
+def list_(what: Annotated[str, typer.Argument(metavar="methods|tasks|studies", help="Which list.")]) -> None:
     """Name the methods, tasks or built-in studies there are."""
     from bakeoff.study import registry
     from bakeoff.study.load import builtin_names, builtin_summary
@@ -50,7 +50,7 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    cases: Annotated[list[str] | None, typer.Argument(metavar="[CASE]...", help="Which cases (default: all).")] = None,
+    cases: Annotated[list[str] | None, typer.Argument(metavar="CASE", help="Which cases (default: all).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     repeats: Annotated[
         int | None, typer.Option("--repeats", min=1, metavar="N", help="Pairs of each case (default: its own number).")

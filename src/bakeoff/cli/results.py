@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def report(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories that `bakeoff run` wrote.")],
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR", help="Directories that `bakeoff run` wrote.")],
     format_: Annotated[
-        str | None, typer.Option("--format", help="Which files, of html, md, tex, json, csv, svg; all unless told.")
+        str | None,
+        typer.Option("--format", metavar="FORMAT,...", help="Of html, md, tex, json, csv, svg (default: all)."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="OUT", help="Where a summary of several studies is written.")

@@ -17,7 +17,7 @@ from bakeoff.cli.app import Directory, TrialName, app, console, quiet_libraries
 def export(
     directory: Directory,
     trial: TrialName,
-    to: Annotated[str, typer.Option("--to", help="peft or merged.")],
+    to: Annotated[str, typer.Option("--to", metavar="peft|merged", help="Adapters, or one model.")],
     out: Annotated[Path, typer.Option("--out", metavar="OUT", help="A new directory.")],
 ) -> None:
     """Write a trial's model for others, and check its answers.
