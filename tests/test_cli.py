@@ -201,6 +201,9 @@ def test_help_lists_and_version(monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "..." not in told.split("Commands:")[1]  # a command's first line fits behind its name
     assert all(command in told for command in ("quickstart", "run", "plan", "status", "report", "list"))
+    for command in re.findall(r"^  ([\w-]+) ", told.split("Commands:")[1], re.MULTILINE):
+        assert call(monkeypatch, command, "--help") == 0
+        assert not re.search(r"[{}<]|x>=", capsys.readouterr().out.replace("runs/<study>", "")), command
     for what, name in (("methods", "prefix_tuning"), ("tasks", "sst2"), ("studies", "quickstart")):
         assert call(monkeypatch, "list", what) == 0
         assert re.search(rf"^{name} +\w", capsys.readouterr().out, re.MULTILINE)  # its name, and what it is

@@ -17,14 +17,15 @@ from bakeoff.errors import BakeoffError
 
 
 class Command(TyperCommand):
-    """A command whose help names its arguments as they are typed, `STUDY`, `[TEXT]...`: no braces, no types."""
+    """A command whose help names its arguments as they are typed, `STUDY`, `[TEXT]...`: no braces, types, ranges."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[OPTIONS]", *(name for name, _ in self._arguments(ctx))]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        options = [param.get_help_record(ctx) for param in self.get_params(ctx) if param.param_type_name == "option"]
-        for title, rows in (("Arguments", self._arguments(ctx)), ("Options", [row for row in options if row])):
+        shown = [param.get_help_record(ctx) for param in self.get_params(ctx) if param.param_type_name == "option"]
+        options = [(name, told.removesuffix("  [x>=1]")) for name, told in filter(None, shown)]
+        for title, rows in (("Arguments", self._arguments(ctx)), ("Options", options)):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
@@ -68,7 +69,12 @@ From = Annotated[
     Path | None,
     typer.Option("--from", metavar="FILE", help="Where models and data lie here: `models:` and `data:` in YAML."),
 ]
-Engine = Annotated[str, typer.Option("--engine", metavar="auto|lanes|reference", help="What trains and answers.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="auto|lanes|reference", help="Many adapters in one pass, or plain Hugging Face + PEFT."
+    ),
+]
 Executor = Annotated[str, typer.Option("--executor", metavar="inline", help="Where groups run.")]
 Unsafe = Annotated[
     bool, typer.Option("--unsafe-no-sandbox", help="Run model-written code as you, unprotected; reports say so.")
