@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand
 
 from bakeoff import __version__
 from bakeoff.errors import BakeoffError
@@ -34,8 +34,8 @@ class Command(TyperCommand):
         """Each argument's name and what it is."""
         found: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
-            if param.param_type_name == "argument":
-                name = param.metavar if param.required else f"[{param.metavar}]"
+            if isinstance(param, TyperArgument):
+                name = f"{param.metavar}" if param.required else f"[{param.metavar}]"
                 found.append((name + "..." * (param.nargs != 1), param.help or ""))
         return found
 

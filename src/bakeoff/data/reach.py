@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 from bakeoff.errors import InputError
 
@@ -22,7 +23,10 @@ def silence() -> str:
     Waits as long as the library's first try does (HF_HUB_ETAG_TIMEOUT, 10 seconds), and through its own client.
     """
     from huggingface_hub import constants, get_session
-    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HTTPError,  # httpx's or httpx2's, by the hub's version  # pyright: ignore[reportPrivateImportUsage]
+        OfflineModeIsEnabled,
+    )
 
     try:
         get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -38,7 +42,8 @@ def silence() -> str:
 def known() -> Iterator[str]:
     """While open, the hub's libraries read their caches alone where the hub does not answer; why it does not."""
     reason = silence()
-    libraries = [sys.modules[name] for name in ("huggingface_hub.constants", "datasets.config") if name in sys.modules]
+    names = ("huggingface_hub.constants", "datasets.config")
+    libraries: list[Any] = [sys.modules[name] for name in names if name in sys.modules]
     before = [library.HF_HUB_OFFLINE for library in libraries]
     try:
         for library in libraries if reason else ():

@@ -302,7 +302,10 @@ def locate(spec: Model, where: str) -> Path:
 def _snapshot(spec: Model, where: str) -> Path:
     """The folder of a hub's model in its library's cache, downloaded where it is not there."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError
+    from huggingface_hub.errors import (
+        HFValidationError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+    )
 
     with reach.known() as silent:
         try:
