@@ -35,7 +35,8 @@ class Command(TyperCommand):
         found: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
             if isinstance(param, TyperArgument):
-                name = f"{param.metavar}" if param.required else f"[{param.metavar}]"
+                shown = param.metavar or param.name.upper()
+                name = shown if param.required else f"[{shown}]"
                 found.append((name + "..." * (param.nargs != 1), param.help or ""))
         return found
 
