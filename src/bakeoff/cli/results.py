@@ -83,14 +83,21 @@ def compare(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", help="Differences up to this are none: is a pair equivalent? (.02 for fractions.)"),
+        typer.Option(
+            "--margin", metavar="X", help="Differences up to this are none: is a pair equivalent? (.02 for fractions.)"
+        ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", help="What the scores are: loss, perplexity and the like count downwards.")
+        str | None,
+        typer.Option(
+            "--metric", metavar="NAME", help="What the scores are: loss, perplexity and the like count downwards."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help='Print {"comparisons": [...]}, as in results.json.')] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, `comparisons` as in results.json.")
+    ] = False,
 ) -> None:
-    """Compare methods: who beats whom, by how much, how sure that is, or what could not be told.
+    """Compare methods: which is better, by how much, how surely.
 
     DIR A B: two methods of a study. --table FILE.csv (.tsv, .gz): any results in long form, a row for each score, with
     the columns method, seed, item, score, and perhaps task and cluster (of items that hang together: questions about
