@@ -187,7 +187,7 @@ def test_ten_thousand_pairs_with_hostile_ones_among_them():
     ]
     verdicts = judge(honest)
     assert all(verdict.equal for verdict in verdicts)
-    assert Counter(v.stage for v in verdicts) == {"math-verify": 4999, "number": 5000, "text": 1}
+    assert Counter(v.stage for v in verdicts) == {"math-verify": 5000, "number": 5000}
     assert time.monotonic() - began < 1200
 
 
