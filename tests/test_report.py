@@ -490,7 +490,10 @@ def test_a_report_says_what_the_study_assumes_and_whose_weights_are_random(tmp_p
     html, markdown = (path.read_text() for path in write(store, ["html", "md"]))
     console = Console(width=100, file=io.StringIO(), color_system=None)
     console.print(terminal.table(found))
-    shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
-    for text in ("".join(Page(html).words), markdown.replace("&lt;", "<").replace("&gt;", ">"), shown):
+    shown = " ".join(console.file.getvalue().replace("\N{NO-BREAK SPACE}", " ").split())  # pyright: ignore[reportAttributeAccessIssue]
+    assert "The weights of gpt2 are random" in shown and "95 % intervals cover test items and training runs." in shown
+    assert "what this study assumes (1 note)" in shown and "Alpha" not in shown and "two-way variance" not in shown
+    for text in ("".join(Page(html).words), markdown.replace("&lt;", "<").replace("&gt;", ">")):
         assert "Alpha is <16>, as nobody said." in text and "The weights of gpt2 are random" in text
+        assert "two-way variance" in text
     assert "What this study assumes" in html and "What this study assumes" in markdown
