@@ -253,6 +253,9 @@ def test_methods_that_tie_are_said_to_tie(tmp_path: Path) -> None:
     one = results(make_store(tmp_path / "one", stripes(right, 60), ("base", "lora", "prefix", "prompt"), seeds=(0,)))
     assert "on these checkpoints lora and prefix tie for the highest score on sst2" in one.verdicts[0].headline
     assert one.verdicts[0].evidence.startswith("lora answered 0\N{NO-BREAK SPACE}items that prefix missed")
+    none = results(make_store(tmp_path / "none", lambda *of: [0.0] * 60, tuple(right)))
+    at_zero = "Nothing is told apart on sst2: all 4 methods are at 0.0\N{NO-BREAK SPACE}% accuracy."
+    assert none.verdicts[0].headline == at_zero and none.verdicts[0].winner is None
 
 
 def test_one_seed_comes_before_one_answer_and_no_pool_is_claimed(tmp_path: Path) -> None:

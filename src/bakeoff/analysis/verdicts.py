@@ -154,7 +154,10 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
     lead = (
         f"{rest[0].method} is {gap} {worse} {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"
     )
-    said = [f"No single winner on {table.place}: {top}.", f"{lead}, {_lead(near, best)}; {_basis(table, ranked)}."]
+    headline = f"No single winner on {table.place}: {top}."
+    if len(tied) == len(ranked) > 2:
+        headline = f"Nothing is told apart on {table.place}: all {len(ranked)} methods are at {_value(table, best)}."
+    said = [headline, f"{lead}, {_lead(near, best)}; {_basis(table, ranked)}."]
     if near.mde is not None:
         said.append(
             f"Such a comparison detects {words.points(near.mde, table.percent)} with "
