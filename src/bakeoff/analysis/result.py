@@ -106,6 +106,19 @@ class Cell(Frozen):
     floor: float | None = None
 
 
+class Variance(Frozen):
+    """The variance of a difference by where it comes from (`statistics.Parts`): items, runs, and noise in both.
+
+    `df_items` and `df_runs` are the degrees of freedom of the first two; None where nothing varies from run to run.
+    """
+
+    items: float
+    runs: float
+    residual: float
+    df_items: float
+    df_runs: float | None
+
+
 class Comparison(Frozen):
     """Two methods on one benchmark by its headline metric: `difference` is mean(a) - mean(b) on the same items.
 
@@ -116,6 +129,7 @@ class Comparison(Frozen):
     one-sided tests (`p_equivalence`, of this pair alone), which is where the 90 % interval lies within it; None where
     no margin was declared or there is no verdict about methods. `clusters` counts those of the items, if there are any.
     `items_a` and `items_b` are the items that a and b win, by the mean over runs; None for an aggregate.
+    `variance` is that of the difference in parts; None where items alone were tested.
     """
 
     model: str
@@ -151,6 +165,7 @@ class Comparison(Frozen):
     p_equivalence: float | None = None
     equivalent: bool | None = None
     clusters: int | None = None
+    variance: Variance | None = None
 
 
 class Verdict(Frozen):

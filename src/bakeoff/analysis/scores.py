@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis.result import ALPHA, Comparison, Decision
+from bakeoff.analysis.result import ALPHA, Comparison, Decision, Variance
 
 MARGIN = 0.02  # differences of fractions up to it count as none, where nobody says otherwise
 DECIDED = ("a better", "b better", "not separable")  # verdicts about methods
@@ -162,6 +162,7 @@ class Scores:
             "percent": self.percent,
             "lower_is_better": self.lower_is_better,
             "clusters": None if self.clusters is None else int(self.clusters.max()) + 1,
+            "variance": _variance(found.parts) if test == "two-way t" else None,
         }
         return facts, found
 
@@ -223,6 +224,12 @@ class Scores:
 def _merged(side: st.Side) -> st.Side:
     """A method's runs as one: items alone are then tested."""
     return side._replace(runs=1, own=None, residual=0.0)
+
+
+def _variance(parts: st.Parts) -> Variance | None:
+    if math.isnan(parts.items):
+        return None
+    return Variance(**{**parts._asdict(), "df_runs": _finite(parts.df_runs)})
 
 
 def _finite(x: float) -> float | None:

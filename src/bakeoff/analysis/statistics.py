@@ -75,8 +75,24 @@ class Mean(NamedTuple):
     df: float
 
 
+class Parts(NamedTuple):
+    """A variance by where it comes from: V_item, V_run, and V_res, which is in both; df of the first two.
+
+    `df_runs` is infinite where nothing varies from run to run.
+    """
+
+    items: float
+    runs: float
+    residual: float
+    df_items: float
+    df_runs: float
+
+
 class Difference(NamedTuple):
-    """mean(a) - mean(b), its variance, degrees of freedom, interval, two-sided p and minimum detectable difference."""
+    """mean(a) - mean(b), its variance, degrees of freedom, interval, two-sided p and minimum detectable difference.
+
+    `parts` are those of its variance.
+    """
 
     difference: float
     variance: float
@@ -85,6 +101,7 @@ class Difference(NamedTuple):
     high: float
     p: float
     mde: float
+    parts: Parts
 
 
 class Side(NamedTuple):
@@ -217,7 +234,7 @@ def two_way_mean(scores: ArrayLike, pool: SeedPool | None = None, clusters: Arra
     that checkpoint only. `clusters` has each item's cluster as a number from 0.
     """
     own = side(scores)
-    variance, df = _two_way(own.items, [own], [pool], clusters)
+    variance, df = combined(_parts(own.items, [own], [pool], clusters))
     return Mean(float(own.items.mean()), variance, df)
 
 
@@ -305,27 +322,56 @@ def paired_difference(
     if x.items.size != y.items.size:
         raise ValueError(f"a has {x.items.size} items and b {y.items.size}; a paired difference needs the same items")
     d = x.items - y.items
-    variance, df = _two_way(d, [x, y], pools, clusters)
+    parts = _parts(d, [x, y], pools, clusters)
+    variance, df = combined(parts)
     mean = float(d.mean())
     if math.isnan(variance):
-        return Difference(mean, variance, df, math.nan, math.nan, math.nan, math.nan)
+        return Difference(mean, variance, df, math.nan, math.nan, math.nan, math.nan, parts)
     half = _quantile(level, df) * math.sqrt(variance)
     p = 2 * float(special.stdtr(df, -abs(mean) / math.sqrt(variance)))
-    return Difference(mean, variance, df, mean - half, mean + half, p, minimum_detectable_difference(variance, df))
+    mde = minimum_detectable_difference(variance, df)
+    return Difference(mean, variance, df, mean - half, mean + half, p, mde, parts)
+
+
+def combined(parts: Parts) -> tuple[float, float]:
+    """V and df, as in the module's first lines."""
+    variance = parts.items + max(parts.runs - parts.residual, 0.0)
+    noise = parts.items**2 / parts.df_items + parts.runs**2 / parts.df_runs
+    return variance, variance**2 / noise if noise > 0 else parts.df_items
+
+
+def redesigned(parts: Parts, k: int, seeds: float, items: float) -> Parts:
+    """The parts that a design of `seeds` times the k runs and `items` times the items would have (infinite: no end).
+
+    Item effects go with the items, run effects with the runs, and residual noise with both.
+    """
+    residual = parts.residual / (seeds * items)
+    return Parts(
+        items=max(parts.items - parts.residual, 0.0) / items + residual,
+        runs=max(parts.runs - parts.residual, 0.0) / seeds + residual,
+        residual=residual,
+        df_items=(parts.df_items + 1) * items - 1,
+        df_runs=parts.df_runs * (k * seeds - 1) / (k - 1) if k > 1 else parts.df_runs,
+    )
 
 
 def widened(found: Difference, variance: float) -> Difference:
-    """The same difference where V is larger by `variance`, of infinite degrees of freedom; NaN: nothing can be said."""
+    """The same difference where V is larger by `variance`, of infinite degrees of freedom; NaN: nothing can be said.
+
+    It is the items' in the parts of V.
+    """
     if variance == 0:
         return found
+    items = found.parts.items + variance
+    parts = found.parts._replace(items=items, df_items=found.parts.df_items * (items / found.parts.items) ** 2)
     total = found.variance + variance
     df = total**2 / (found.variance**2 / found.df) if found.variance > 0 else math.inf
     if math.isnan(total):
-        return Difference(found.difference, total, df, math.nan, math.nan, math.nan, math.nan)
+        return Difference(found.difference, total, df, math.nan, math.nan, math.nan, math.nan, parts)
     half = _quantile(0.95, df) * math.sqrt(total)
     p = 2 * float(special.stdtr(df, -abs(found.difference) / math.sqrt(total)))
     low, high = found.difference - half, found.difference + half
-    return Difference(found.difference, total, df, low, high, p, minimum_detectable_difference(total, df))
+    return Difference(found.difference, total, df, low, high, p, minimum_detectable_difference(total, df), parts)
 
 
 def equivalence(found: Difference, margin: float, alpha: float = 0.05) -> Equivalence:
@@ -471,13 +517,11 @@ def win_rates(
 # --- inside ---
 
 
-def _two_way(
-    d: Floats, sides: Sequence[Side], pools: Sequence[SeedPool | None], clusters: ArrayLike | None
-) -> tuple[float, float]:
-    """V and df of mean(d), where d [items] is made of the run means of `sides`, each with its pool or its own s2."""
+def _parts(d: Floats, sides: Sequence[Side], pools: Sequence[SeedPool | None], clusters: ArrayLike | None) -> Parts:
+    """The variance of mean(d), d [items] being made of the run means of `sides`, each with its pool or its own s2."""
     v_item, n = _item_variance(d, clusters)
     if n < 2:
-        return math.nan, math.nan
+        return Parts(math.nan, math.nan, math.nan, math.nan, math.nan)
     if len(sides) > 1 and v_item <= 1e-30:
         d = d if clusters is None else np.full(n, d.mean())
         v_item = ((float(np.sum(d**2)) + 2) / (n + 2) - (float(np.sum(d)) / (n + 2)) ** 2) / (n + 2)
@@ -488,9 +532,8 @@ def _two_way(
     else:
         spread = sum(part**2 / source.df for part, (_, source) in zip(parts, runs, strict=True))
     v_res = sum(one.residual / (one.runs * one.items.size) for one, _ in runs)
-    variance = v_item + max(sum(parts) - v_res, 0.0)
-    noise = v_item**2 / (n - 1) + spread
-    return variance, variance**2 / noise if noise > 0 else float(n - 1)
+    df_runs = sum(parts) ** 2 / spread if spread > 0 else math.inf
+    return Parts(v_item, float(sum(parts)), float(v_res), float(n - 1), df_runs)
 
 
 def _item_variance(d: Floats, clusters: ArrayLike | None) -> tuple[float, int]:

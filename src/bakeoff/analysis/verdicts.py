@@ -18,10 +18,8 @@ UNDECIDED = ("too few seeds", "rests on pooling")  # an untrained model against 
 
 def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Verdict:
     """The winner set of a benchmark's headline metric and the sentences that say it."""
-    ranked, left_out = _rank(cells, pairs)
-    means = {cell.method: _goodness(cell) for cell in ranked}
-    decided = {(p.a, p.b): None if p.verdict in UNDECIDED else p.p_holm for p in pairs}
-    members = st.winner_set(means, decided, ALPHA) if len(means) > 1 else []
+    ranked, left_out = rank(cells, pairs)
+    members = not_separable(ranked, pairs)
     winner = next((cell for cell in ranked if members == [cell.method]), None)
     if winner and (winner.status != "done" or (winner.trained and len(winner.per_seed) < 3)):
         winner = None
@@ -51,7 +49,7 @@ def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) ->
     )
 
 
-def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell], dict[str, list[str]]]:
+def rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell], dict[str, list[str]]]:
     """The cells that may be ranked, best first, and the others by why not.
 
     Left out: one seed (nothing is known of the method), a run that collapsed or diverged (a training failure, not a
@@ -73,8 +71,20 @@ def _rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell
     for pair in early.values():
         why.setdefault(_too_early(pair), []).append(pair.b)
     ranked = [cell for cell in ranked if cell.method not in early]
-    testable = all(_between(pairs, ranked[0].method, cell.method).p_holm is not None for cell in ranked[1:])
+    testable = all(between(pairs, ranked[0].method, cell.method).p_holm is not None for cell in ranked[1:])
     return (ranked if testable and len(ranked) > 1 and any(cell.trained for cell in ranked) else []), why
+
+
+def not_separable(ranked: Ranked, pairs: Sequence[Comparison]) -> list[str]:
+    """The best of the methods and those that no test separates from it; nothing where there are no two to compare."""
+    means = {cell.method: _goodness(cell) for cell in ranked}
+    decided = {(p.a, p.b): None if p.verdict in UNDECIDED else p.p_holm for p in pairs}
+    return st.winner_set(means, decided, ALPHA) if len(means) > 1 else []
+
+
+def between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:
+    """The comparison of two methods, whichever way round."""
+    return next(pair for pair in pairs if {pair.a, pair.b} == {one, other})
 
 
 def _too_early(pair: Comparison) -> str:
@@ -129,7 +139,7 @@ def _say(
 
 def _one_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison]) -> list[str]:
     best, second = ranked[0], ranked[1]
-    pair = _between(pairs, best.method, second.method)
+    pair = between(pairs, best.method, second.method)
     gap = words.points(abs(pair.difference or 0), table.percent)
     if len(ranked) == 2:
         headline = f"{best.method} beats {second.method} by {gap} on {table.place} ({_value(table, best)})."
@@ -142,7 +152,7 @@ def _one_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison]) -> li
 def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison], members: Sequence[str]) -> list[str]:
     best, tied = ranked[0], _tied(ranked)
     rest = [cell for cell in ranked if cell.method in members and cell.method not in tied]
-    near = _between(pairs, best.method, rest[0].method if rest else tied[1])
+    near = between(pairs, best.method, rest[0].method if rest else tied[1])
     gap = words.points(abs(near.difference or 0), table.percent)
     others = f"{words.listed([cell.method for cell in rest])} {'is' if len(rest) == 1 else 'are'} not separable from"
     if len(tied) == 1:
@@ -163,7 +173,7 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
             f"Such a comparison detects {words.points(near.mde, table.percent)} with "
             f"80{words.THIN}% power, before correction for the family."
         )
-    same = {cell.method: pair for cell in ranked[1:] if (pair := _between(pairs, best.method, cell.method)).equivalent}
+    same = {cell.method: pair for cell in ranked[1:] if (pair := between(pairs, best.method, cell.method)).equivalent}
     if same:
         within = sentences.margin(next(iter(same.values())))
         named = words.listed(list(same))
@@ -180,7 +190,7 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
 def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list[str]:
     """Nothing can be said of the methods: why, and what these runs did."""
     best, second = have[0], have[1]
-    pair = _between(pairs, best.method, second.method)
+    pair = between(pairs, best.method, second.method)
     trained = [cell for cell in have if cell.trained]
     if not trained:
         why = "Nothing was trained"
@@ -268,7 +278,3 @@ def _tied(ranked: Ranked) -> list[str]:
     """The methods with the best mean: one, or several that tie."""
     best = ranked[0].mean or 0
     return [cell.method for cell in ranked if math.isclose(cell.mean or 0, best, abs_tol=1e-9)]
-
-
-def _between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:
-    return next(pair for pair in pairs if {pair.a, pair.b} == {one, other})

@@ -1,7 +1,8 @@
-"""Results, read: report, compare, audit."""
+"""Results, read: report, compare, recommend, audit."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from bakeoff.cli.app import From, Set, app, console, quiet_libraries, show_table
+from bakeoff.cli.app import Directory, From, Set, app, console, quiet_libraries, show_table
 from bakeoff.errors import InputError, suggest
 
 if TYPE_CHECKING:
@@ -151,6 +152,65 @@ def _compared(directory: Path | None, a: str | None, b: str | None) -> list[Comp
     if not pairs:
         raise InputError(str(directory), f"no benchmark on which both {a} and {b} have a result", "see bakeoff status")
     return pairs
+
+
+@app.command()
+def recommend(
+    directory: Directory,
+    params: Annotated[
+        int | None, typer.Option("--max-params", min=0, metavar="N", help="Trained parameters at most.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory at the peak of training: 800MB, 16GiB.")
+    ] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option("--max-latency", metavar="RATIO|MS", help="Time of an answer: 1.2 (to the bare model's) or 50ms."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Recommend a method for each benchmark within limits of cost, or say what is missing to name one.
+
+    A method is recommended where it is separably better than every other that fits, or the cheapest of several that are
+    equivalent, on three seeds or more; otherwise what would decide is said: so many more seeds, or items. Costs are
+    those that were measured (see the report's cost table); what was not measured fits no limit on it. Needs no torch.
+    """
+    from bakeoff.analysis.recommend import Limits
+    from bakeoff.analysis.recommend import recommend as recommended
+    from bakeoff.analysis.table import results
+    from bakeoff.report import recommended as printed
+    from bakeoff.store.store import Store
+
+    limits = Limits(params=params, memory=_bytes(memory), **_latency(latency))
+    found = results(Store.open(directory))
+    chosen = recommended(found, limits)
+    if as_json:
+        print(printed.as_json(chosen, limits))
+    else:
+        for line in printed.shown(chosen, found):
+            console.print(line, soft_wrap=True)
+
+
+def _bytes(text: str | None) -> int | None:
+    """Bytes of `800MB`, `16 GiB` or `1200000`; units without i are decimal."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kKMGT])(i?)B?|B)?", text.strip())
+    if not found:
+        raise InputError("--max-memory", f"'{text}' is no amount of memory", "give bytes, or 800MB, 16GB, 12GiB")
+    power = " KMGT".index((found[2] or " ").upper())
+    return round(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def _latency(text: str | None) -> dict[str, float]:
+    """A limit on the time of an answer: a ratio (`1.2`, `1.2x`) or seconds (of `50ms`, `0.05s`)."""
+    if text is None:
+        return {}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(x|ms|s)?", text.strip())
+    if not found or not float(found[1]):
+        raise InputError("--max-latency", f"'{text}' is no time", "give 1.2 (times the bare model's) or 50ms")
+    amount, unit = float(found[1]), found[2]
+    return {"latency": amount} if unit in (None, "x") else {"latency_seconds": amount / (1000 if unit == "ms" else 1)}
 
 
 @app.command()

@@ -1,0 +1,344 @@
+"""Recommend: a method for each benchmark within limits of cost, or what is missing to name one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, Literal
+
+from bakeoff.analysis import sentences, words
+from bakeoff.analysis import statistics as st
+from bakeoff.analysis.lint import SEEDS
+from bakeoff.analysis.result import ALPHA, Cell, Comparison, Results, Split, Verdict
+from bakeoff.analysis.verdicts import between, not_separable, rank
+from bakeoff.study.spec import Frozen
+
+MOST_SEEDS = 1000  # more are not looked for
+Basis = Literal["better", "cheapest", "only"]
+
+
+class Limits(Frozen):
+    """What a method may cost at most; None where anything will do.
+
+    `params` are trained numbers, `memory` the bytes of training's peak (`Cell.peak_bytes`), `latency` the time of one
+    answer to that without the method (`Solo.inference_ratio`), `latency_seconds` that time itself.
+    """
+
+    params: int | None = None
+    memory: int | None = None
+    latency: float | None = None
+    latency_seconds: float | None = None
+
+
+class Cost(Frozen):
+    """What a method costs, as its cell has it; None where that was not measured. An untrained model trains nothing."""
+
+    params: int | None
+    memory: int | None
+    latency: float | None
+    latency_seconds: float | None
+
+
+class Excluded(Frozen):
+    """A method that was not considered, and why."""
+
+    method: str
+    why: str
+
+
+class Needed(Frozen):
+    """How large a study would decide between two methods if they truly differ by what was observed.
+
+    That is, would find them different with 80 % power at `level`, which is .05 by the size of the family. `seeds` are
+    runs of each trained method on the present `n` items, `items` those at the present `k` runs; None where no number
+    does it, as items do not with fewer than three runs. `seeds_floor` and `items_floor` are the differences that
+    endless seeds, or endless items, would detect.
+    """
+
+    a: str
+    b: str
+    difference: float
+    level: float
+    k: int
+    n: int
+    seeds: int | None
+    items: int | None
+    seeds_floor: float
+    items_floor: float
+
+
+class Recommendation(Frozen):
+    """The method for one benchmark, or none (`method` None), and the sentences that say why.
+
+    `basis` is what it is recommended for: separably `better` than every other that fits, the `cheapest` of several that
+    are equivalent, or the `only` one that fits. `comparison` is that with the `runner_up`, as in results.json; where
+    nothing is recommended, of the best two. `nearest` is, where nothing fits, what misses the limits by least.
+    """
+
+    model: str
+    task: str
+    benchmark: str
+    metric: str
+    split: Split
+    method: str | None = None
+    basis: Basis | None = None
+    runner_up: str | None = None
+    sentence: str
+    evidence: str
+    mean: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    cost: Cost | None = None
+    runner_up_cost: Cost | None = None
+    comparison: Comparison | None = None
+    needed: Needed | None = None
+    nearest: Excluded | None = None
+    excluded: tuple[Excluded, ...]
+
+
+def recommend(results: Results, limits: Limits | None = None) -> tuple[Recommendation, ...]:
+    """A recommendation for every benchmark of a study, in its order; every p is of the whole family, limits or not."""
+    return tuple(_Choice(results, verdict, limits or Limits()).made() for verdict in results.verdicts)
+
+
+def needed(pair: Comparison) -> Needed | None:
+    """What would decide between two methods; None where they scored the same, or with one seed."""
+    if pair.variance is None or not pair.difference:
+        return None
+    gap, level = abs(pair.difference), ALPHA / pair.family
+    k, n = max(pair.k_a, pair.k_b), pair.n_items
+    told = pair.variance
+    df_runs = math.inf if told.df_runs is None else told.df_runs
+    parts = st.Parts(told.items, told.runs, told.residual, told.df_items, df_runs)
+
+    def detected(seeds: float = 1, items: float = 1) -> float:
+        """The difference found at so many times the seeds and items."""
+        design = st.combined(st.redesigned(parts, k, seeds, items))
+        return st.minimum_detectable_difference(*design, level=1 - level)
+
+    more = (math.ceil(n * 1.01**i) for i in range(1, 1000))  # to 20,000 times as many, in steps of a hundredth
+    return Needed(
+        a=pair.a,
+        b=pair.b,
+        difference=pair.difference,
+        level=level,
+        k=k,
+        n=n,
+        seeds=next((s for s in range(max(k + 1, SEEDS), MOST_SEEDS) if detected(seeds=s / k) <= gap), None),
+        items=next((m for m in more if k >= SEEDS and detected(items=m / n) <= gap), None),
+        seeds_floor=detected(seeds=math.inf),
+        items_floor=detected(items=math.inf),
+    )
+
+
+def said(found: Needed, pair: Comparison) -> str:
+    """What would decide between two methods, in a sentence."""
+    gap = words.points(abs(found.difference), pair.percent)
+    items, seeds = words.count(found.n, "item"), words.count(found.k, "seed")
+    if found.seeds is not None:
+        by_seeds = f"{words.count(found.seeds, 'seed')} each ({found.seeds - found.k:,} more) on these {items}"
+    elif found.seeds_floor > abs(found.difference):
+        by_seeds = f"no number of seeds on these {items}, which are too few"
+    else:
+        by_seeds = f"more than {words.count(MOST_SEEDS, 'seed')} on these {items}"
+    if found.items is not None:
+        by_items = f"about {words.count(found.items, 'item')} ({found.items - found.n:,} more) with these {seeds}"
+    elif found.k < SEEDS:
+        by_items = f"no number of items with {seeds}, which are too few"
+    elif found.items_floor > abs(found.difference):
+        by_items = f"no number of items with these {seeds}, because run-to-run variance alone is too large"
+    else:
+        by_items = f"far more items than these {found.n:,} with these {seeds}"
+    return (
+        f"If {found.a} and {found.b} truly differ by the {gap} observed, what would tell them apart "
+        f"{sentences.OF_POWER}, at .05 / {pair.family} for the family: {by_seeds}; {by_items}."
+    )
+
+
+class _Choice:
+    """One benchmark's methods: those that could be ranked, those of them that fit the limits, and the others by why."""
+
+    def __init__(self, results: Results, verdict: Verdict, limits: Limits):
+        place = (verdict.model, verdict.task, verdict.benchmark, verdict.metric)
+        self.verdict = verdict
+        self.limited = limits != Limits()
+        cells = [c for c in results.cells if (c.model, c.task, c.benchmark, c.metric) == place]
+        self.pairs = [p for p in results.comparisons if (p.model, p.task, p.benchmark, p.metric) == place]
+        self.cells = cells
+        self.ranked, why = rank(cells, self.pairs)
+        beyond = {cell.method: _beyond(_cost(cell), limits) for cell in self.ranked}
+        self.fit = [cell for cell in self.ranked if not beyond[cell.method]]
+        self.missed = sorted((max(missed)[0], name, _told(missed)) for name, missed in beyond.items() if missed)
+        self.excluded = [
+            *(Excluded(method=cell.method, why=f"no result ({cell.status})") for cell in cells if cell.mean is None),
+            *(Excluded(method=name, why=reason) for reason, names in why.items() for name in names),
+            *(Excluded(method=name, why=told) for _, name, told in self.missed),
+        ]
+        models = {cell.model for cell in results.cells}
+        self.place = words.place(
+            verdict.model if len(models) > 1 else "", verdict.task, verdict.benchmark, verdict.split
+        )
+        runs = [run for run in results.trials if (run.model, run.task) == (verdict.model, verdict.task)]
+        self.lost, self.runs = sum(run.status == "missing" for run in runs), len(runs)
+
+    def made(self) -> Recommendation:
+        """The recommendation."""
+        if self.lost:
+            return self._abstain(f"{words.count(self.lost, 'run')} of {self.runs} not in the store.")
+        if not self.ranked:
+            few = any(cell.trained and 0 < len(cell.per_seed) < SEEDS for cell in self.cells)
+            more = f" It takes {SEEDS} seeds of every method." if few else ""
+            return self._abstain(f"{self.verdict.headline}{more}")
+        if not self.fit:
+            return self._nothing_fits()
+        members = not_separable(self.fit, self.pairs)
+        near = [cell for cell in self.fit if cell.method in members] or self.fit
+        if len(near) > 1:
+            return self._cheapest(near) if self._alike(near) else self._undecided(near)
+        best = near[0]
+        if doubt := _unfit(best):
+            return self._abstain(f"{best.method} leads, but {doubt}.", self.fit[:2])
+        if len(self.fit) == 1:
+            return self._take(best, "only", None, "no other method that could be ranked fits the limits")
+        others = "that fits the limits" if self.limited else "that could be ranked"
+        return self._take(best, "better", self.fit[1], f"it beats every other method {others}")
+
+    # --- the outcomes ---
+
+    def _nothing_fits(self) -> Recommendation:
+        size, name, told = self.missed[0]
+        if math.isinf(size):
+            return self._abstain("no method that could be ranked has a measurement of what the limits are on.")
+        nearest = Excluded(method=name, why=told)
+        return self._abstain(f"nothing that could be ranked fits the limits. Nearest: {name} ({told}).", (), nearest)
+
+    def _undecided(self, near: Sequence[Cell]) -> Recommendation:
+        best, *rest = near
+        others = words.listed([cell.method for cell in rest])
+        verb = "is" if len(rest) == 1 else "are"
+        return self._abstain(f"{others} {verb} not separable from the best, {best.method}.", near[:2])
+
+    def _cheapest(self, near: Sequence[Cell]) -> Recommendation:
+        chosen, *rest = sorted(near, key=_price)
+        runner_up = next(cell for cell in near if cell is not chosen)
+        named = words.listed([f"{cell.method} {cell.trainable_params:,}" for cell in rest])
+        within = sentences.margin(between(self.pairs, chosen.method, runner_up.method))
+        fewest = "the fewest" if _price(chosen)[0] < _price(rest[0])[0] else "no more"
+        why = (
+            f"for its cost. It and {words.listed([cell.method for cell in rest])} are equivalent within {within}, and "
+            f"of them it trains {fewest} parameters ({chosen.trainable_params:,}; {named})"
+        )
+        return self._take(chosen, "cheapest", runner_up, why)
+
+    def _alike(self, near: Sequence[Cell]) -> bool:
+        """Whether each two of these are equivalent, nothing speaks against any of them, and all have a price."""
+        pairs = (between(self.pairs, a.method, b.method) for a, b in combinations(near, 2))
+        known = all(cell.trainable_params is not None and not _unfit(cell) for cell in near)
+        return known and all(pair.equivalent for pair in pairs)
+
+    # --- in words ---
+
+    def _take(self, cell: Cell, basis: Basis, runner_up: Cell | None, why: str) -> Recommendation:
+        pair = between(self.pairs, cell.method, runner_up.method) if runner_up else None
+        evidence = [sentences.sentence(pair)] if pair else []
+        if self.ranked[0] not in self.fit:
+            least = between(self.pairs, self.ranked[0].method, cell.method)
+            evidence.append(f"Without the limits: {sentences.sentence(least)}")
+        return self._found(
+            method=cell.method,
+            basis=basis,
+            runner_up=runner_up.method if runner_up else None,
+            sentence=f"{cell.method} on {self.place}: {why}.",
+            evidence=" ".join(evidence),
+            mean=cell.mean,
+            ci_low=cell.ci_low,
+            ci_high=cell.ci_high,
+            cost=_cost(cell),
+            runner_up_cost=_cost(runner_up) if runner_up else None,
+            comparison=pair,
+        )
+
+    def _abstain(self, why: str, two: Sequence[Cell] = (), nearest: Excluded | None = None) -> Recommendation:
+        """No recommendation; of the best `two`, what would decide between them."""
+        pair = between(self.pairs, two[0].method, two[1].method) if len(two) == 2 else None
+        would = needed(pair) if pair else None
+        evidence = [sentences.sentence(pair)] if pair else []
+        evidence += [said(would, pair)] if pair and would else []
+        evidence += ["No study decides between two that score the same."] if pair and pair.difference == 0 else []
+        return self._found(
+            runner_up=two[1].method if pair else None,
+            sentence=f"No recommendation on {self.place}: {why}",
+            evidence=" ".join(evidence),
+            comparison=pair,
+            needed=would,
+            nearest=nearest,
+        )
+
+    def _found(self, **told: Any) -> Recommendation:
+        verdict = self.verdict
+        return Recommendation(
+            model=verdict.model,
+            task=verdict.task,
+            benchmark=verdict.benchmark,
+            metric=verdict.metric,
+            split=verdict.split,
+            excluded=tuple(self.excluded),
+            **told,
+        )
+
+
+# --- costs ---
+
+
+def _cost(cell: Cell) -> Cost:
+    if not cell.trained:
+        return Cost(params=0, memory=0, latency=1.0, latency_seconds=cell.solo and cell.solo.inference_seconds)
+    return Cost(
+        params=cell.trainable_params,
+        memory=cell.peak_bytes,
+        latency=cell.solo and cell.solo.inference_ratio,
+        latency_seconds=cell.solo and cell.solo.inference_seconds,
+    )
+
+
+def _beyond(cost: Cost, limits: Limits) -> list[tuple[float, str]]:
+    """Every limit that a cost is not within: by what factor (infinite where it was not measured), and in words."""
+    found: list[tuple[float, str]] = []
+    for name, (what, amount) in _COSTS.items():
+        limit, spent = getattr(limits, name), getattr(cost, name)
+        if limit is None:
+            continue
+        if spent is None:
+            found.append((math.inf, f"{what} was not measured"))
+        elif spent > limit:
+            found.append((spent / max(limit, 1e-9), f"{what} is {amount(spent)}, the limit {amount(limit)}"))
+    return found
+
+
+def _told(missed: Sequence[tuple[float, str]]) -> str:
+    return words.listed([text for _, text in missed])
+
+
+def _price(cell: Cell) -> tuple[float, float]:
+    """What is cheap: few trained parameters, then little memory."""
+    cost = _cost(cell)
+    return cost.params or 0, math.inf if cost.memory is None else cost.memory
+
+
+def _unfit(cell: Cell) -> str:
+    """Why a method that leads is not to be recommended all the same; nothing where it may be."""
+    if cell.status != "done":
+        return f"only {len(cell.per_seed)} of its {words.count(cell.planned_runs, 'run')} have a score"
+    if cell.trained and len(cell.per_seed) < SEEDS:
+        return f"on {words.count(len(cell.per_seed), 'seed')}, and it takes {SEEDS}"
+    return ""
+
+
+_COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "params": ("its number of trained parameters", lambda x: f"{x:,.0f}"),
+    "memory": ("its peak memory in training", lambda x: f"{x / 1e6:,.1f}{words.THIN}MB"),
+    "latency": ("its time for an answer, relative to the bare model's,", lambda x: f"{x:.2f}"),
+    "latency_seconds": ("its time for an answer", lambda x: f"{x * 1000:,.1f}{words.THIN}ms"),
+}
+"""What a limit is on, and its numbers in words."""
