@@ -91,7 +91,11 @@ def test_few_items_leave_more_room(tmp_path):
     [
         (line("0.8", model="owner/other"), {}, "another model: gpt2, not owner/other"),
         (line("0.8"), {"models": {"gpt2": "/home/x/stories3M"}}, "another model: stories3M, not openai-community/gpt2"),
-        (line("0.8"), {"models": {"gpt2": "/home/x/gpt2"}}, "another model: gpt2, not openai-community/gpt2"),
+        (
+            line("0.8"),
+            {"models": {"gpt2": "/home/x/gpt2"}},
+            "another model: a local folder, gpt2, not openai-community/gpt2",
+        ),
         (line("0.8", n="25000"), {}, "400 of 25,000 items"),
         (line("0.8", n="100"), {}, "n = 400, not 100"),
         (line("0.8", n=""), {}, "the source does not say on how many items"),

@@ -183,7 +183,8 @@ def _reasons(row: Row, cell: Cell, plan: Mapping[str, Any]) -> Iterator[str]:
     told = facts.get("models", {}).get(cell.model, cell.model)
     path = str(facts.get("paths", {}).get(cell.model, told))
     if wanted and not _is_model(path, wanted):
-        yield f"another model: {PurePath(path).name}, not {wanted}"
+        name, theirs = PurePath(path).name, PurePath(wanted).name
+        yield f"another model: {f'a local folder, {name}' if name == theirs else name}, not {wanted}"
     if cell.model in facts.get("random_weights", ()):
         yield "random weights"
     yield from _stand_ins(facts.get("data", ()), _data(cell, plan))

@@ -154,7 +154,8 @@ def _undefined(table: Table, cells: Sequence[Cell]) -> Told:
     if not without:
         return []
     why = "has no value, since there is nothing to take the share of, and counts as 0"
-    return [("undefined", f"{table.metric} {why}: {words.listed(without)}.")]
+    always = all(c.undefined_seeds == len(c.per_seed) for c in cells)
+    return [("undefined", f"{table.metric} {why}: {'in every run' if always else words.listed(without)}.")]
 
 
 def _part(record: Record, name: str) -> str:

@@ -158,8 +158,7 @@ def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison],
     if len(tied) == 1:
         top = f"{best.method} scored {_most(table)} ({_value(table, best)}), but {others} it"
     else:
-        named = words.listed(tied) if len(tied) <= NAMED else f"{best.method} and {len(tied) - 1} others"
-        top = f"{named} tie at {_value(table, best)}" + (f"; {others} {best.method}" if rest else "")
+        top = f"{_together(tied)} tie at {_value(table, best)}" + (f"; {others} {best.method}" if rest else "")
     worse = "above" if table.lower_is_better else "below"
     lead = (
         f"{rest[0].method} is {gap} {worse} {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"
@@ -209,7 +208,7 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
     top = (
         f"{best.method} scored {_most(table)}"
         if len(tied) == 1
-        else f"{words.listed(tied)} tie for the {_most(table)} score"
+        else f"{_together(tied)} tie for the {_most(table)} score"
     )
     headline = f"{why}; {who} {top} on {table.place} ({_value(table, best)})."
     subject = "It" if len(tied) == 1 else best.method
@@ -272,6 +271,10 @@ def _goodness(cell: Cell) -> float:
 
 def _most(table: Table) -> str:
     return "lowest" if table.lower_is_better else "highest"
+
+
+def _together(tied: Sequence[str]) -> str:
+    return words.listed(tied) if len(tied) <= NAMED else f"{tied[0]} and {len(tied) - 1} others"
 
 
 def _tied(ranked: Ranked) -> list[str]:

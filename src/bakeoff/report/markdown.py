@@ -28,7 +28,8 @@ def render(results: Results) -> str:
         checked = [[escape(text) for text in row] for row in checklist.rows(results.lint)]
         lines += ["", escape(checklist.line(results.lint)), "", *grid(checklist.HEADS, checked, "lll")]
     if notes := tables.assumed(results):
-        lines += ["", "## What this study assumes", "", *(f"- {escape(note)}" for note in notes)]
+        lines += ["", "## What this study assumes", "", tables.ASSUMED_EXPLAINED, ""]
+        lines += [f"- {escape(note)}" for note in notes]
     lines += ["", f"{tables.intervals_explained(results)} {tables.times_explained(results)}", ""]
     for section in found:
         lines += [f"## {escape(section.title)}", "", *_scores(section), ""]

@@ -54,7 +54,7 @@ def _win_rates(results: Results) -> list[RenderableType]:
     if not results.win_rates:
         return []
     many = len({rate.model for rate in results.win_rates}) > 1
-    title = Text("Mean win rate over the benchmarks, %")
+    title = Text("Mean win rate, %")
     grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ["model"] * many + ["method"]:
         grid.add_column(name, overflow="fold", min_width=12)

@@ -15,7 +15,7 @@ from bakeoff.report.tables.costs import (
 )
 from bakeoff.report.tables.forgetting import forgetting, forgetting_explained, forgotten
 from bakeoff.report.tables.ledger import ledger
-from bakeoff.report.tables.provenance import assumed, banner, commands, how_it_ran
+from bakeoff.report.tables.provenance import ASSUMED_EXPLAINED, assumed, banner, commands, how_it_ran
 from bakeoff.report.tables.samples import Answer, Item, items
 from bakeoff.report.tables.sections import (
     UNDEFINED,
@@ -40,6 +40,7 @@ from bakeoff.report.tables.win_rates import win_rate, win_rates_explained
 from bakeoff.report.tables.wins import SHADES, Won, wins
 
 __all__ = [
+    "ASSUMED_EXPLAINED",
     "BESIDE_EXPLAINED",
     "COST_LABELS",
     "FROM_RUNS",

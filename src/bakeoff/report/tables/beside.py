@@ -54,8 +54,15 @@ def _beside(one: Beside, models: bool, numbers: Mapping[str, int]) -> dict[str, 
 
 
 def _marks(numbers: Sequence[int]) -> list[str]:
-    """Numbers of notes in brackets; nothing for none."""
-    return [f"({', '.join(map(str, sorted(numbers)))})"] if numbers else []
+    """Numbers of notes in brackets, `(1 to 4, 7)`; nothing for none."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return [f"({', '.join(shown)})"] if shown else []
 
 
 def _with_interval(x: float | None, low: float | None, high: float | None, percent: bool, sign: bool = False) -> str:

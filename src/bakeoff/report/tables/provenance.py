@@ -16,6 +16,9 @@ def banner(results: Results) -> str:
     )
 
 
+ASSUMED_EXPLAINED = "Of the study as it is written: what a run changed (--set, --limit) may make some of it untrue."
+
+
 def assumed(results: Results) -> list[str]:
     """What the study says it assumes (its `notes:`)."""
     return [str(note) for note in (results.provenance.get("notes") or {}).get("study") or []]
