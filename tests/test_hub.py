@@ -119,7 +119,8 @@ def test_a_hub_that_does_not_answer_is_told_in_seconds(tmp_path):
 @pytest.mark.slow
 def test_a_slow_hub_is_waited_for_and_what_was_read_serves_without_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "1")
-    with hub.serve("own/set", {"data/train-00000-of-00001.parquet": parquet(0, 30)}, delay=2) as (address, _):
+    files = {"data/train-00000-of-00001.parquet": parquet(0, 30), "README.md": b"# A set\n"}
+    with hub.serve("own/set", files, delay=2) as (address, _):
         (slow,) = reads(tmp_path, address, False, {})
     assert len(slow["rows"]) == 30
     (again,) = reads(tmp_path, address, False, {})  # nothing answers there any more
