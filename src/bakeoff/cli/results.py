@@ -157,9 +157,7 @@ def _compared(directory: Path | None, a: str | None, b: str | None) -> list[Comp
 @app.command()
 def recommend(
     directory: Directory,
-    params: Annotated[
-        int | None, typer.Option("--max-params", min=0, metavar="N", help="Trained parameters at most.")
-    ] = None,
+    params: Annotated[int | None, typer.Option("--max-params", metavar="N", help="Trained parameters at most.")] = None,
     memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory at the peak of training: 800MB, 16GiB.")
     ] = None,
@@ -169,7 +167,7 @@ def recommend(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Recommend a method for each benchmark within limits of cost, or say what is missing to name one.
+    """Recommend a method, or say what would decide.
 
     A method is recommended where it is separably better than every other that fits, or the cheapest of several that are
     equivalent, on three seeds or more; otherwise what would decide is said: so many more seeds, or items. Costs are
@@ -181,6 +179,8 @@ def recommend(
     from bakeoff.report import recommended as printed
     from bakeoff.store.store import Store
 
+    if params is not None and params < 0:
+        raise InputError("--max-params", f"{params} is no number of parameters", "give 0 or more")
     limits = Limits(params=params, memory=_bytes(memory), **_latency(latency))
     found = results(Store.open(directory))
     chosen = recommended(found, limits)
