@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -24,7 +25,7 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         shown = [param.get_help_record(ctx) for param in self.get_params(ctx) if param.param_type_name == "option"]
-        options = [(name, told.removesuffix("  [x>=1]")) for name, told in filter(None, shown)]
+        options = [(name, re.sub(r"  \[x>=\d+\]$", "", told)) for name, told in filter(None, shown)]
         for title, rows in (("Arguments", self._arguments(ctx)), ("Options", options)):
             if rows:
                 with formatter.section(title):
