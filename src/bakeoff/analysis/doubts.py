@@ -10,7 +10,7 @@ from typing import Any
 from bakeoff.analysis import attainable, words
 from bakeoff.analysis.benchmark import Graded, Table
 from bakeoff.analysis.metrics import is_count, of_draws
-from bakeoff.analysis.result import Cell, Comparison, Doubt, Run
+from bakeoff.analysis.result import Cell, Comparison, Doubt, Run, Tuning
 from bakeoff.store.record import Record
 
 Told = list[tuple[str, str]]  # kind, text
@@ -117,7 +117,9 @@ def gathered(told: Sequence[tuple[str, Told]]) -> list[Doubt]:
     ]
 
 
-def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
+def of_scope(
+    runs: Sequence[Run], graded: Mapping[str, Graded], protocol: str | None = None, tuned: Sequence[Tuning] = ()
+) -> list[Doubt]:
     """What the seeds do and do not vary, and whose learning rate it is."""
     doubts: list[Doubt] = []
     seeds = sorted({run.seed for run in runs if run.seed is not None})
@@ -134,8 +136,12 @@ def of_scope(runs: Sequence[Run], graded: Mapping[str, Graded]) -> list[Doubt]:
         if training is not None:
             rates.setdefault(words.base(run.method), set()).add(training.learning_rate)
     distinct = {rate for own in rates.values() for rate in own}
-    if len(rates) > 1 and len(distinct) == 1:
-        told = f"All methods share one learning rate ({min(distinct):g}). Methods differ in the rate that suits them."
+    if tuned:
+        doubts.append(Doubt(kind="learning rate", text=_chosen(tuned)))
+    elif len(rates) > 1 and len(distinct) == 1:
+        asked = " by the study's protocol" if protocol == "shared" else ""
+        rate = f"All methods share one learning rate ({min(distinct):g}){asked}."
+        told = f"{rate} Methods differ in the rate that suits them."
         doubts.append(Doubt(kind="learning rate", text=told))
     elif len(rates) > 1:
         each = [f"{name} {'/'.join(f'{rate:g}' for rate in sorted(own))}" for name, own in rates.items()]
@@ -198,6 +204,18 @@ def _too_few_draws(table: Table) -> Told:
         return []
     what = f"{table.metric} takes {k} completions of an item, and some items have fewer"
     return [("too few draws", f"{what}: {_where(few, len(counted))}. It has no unbiased estimate there.")]
+
+
+def _chosen(tuned: Sequence[Tuning]) -> str:
+    """How the learning rates came about, and what their choice leaves open."""
+    trials = sorted({one.budget for one in tuned})
+    items = sorted({one.n_items for one in tuned})
+    budget = f"{trials[0]}" if len(trials) == 1 else f"{trials[0]} to {trials[-1]}"
+    held = f"{items[0]:,}" if len(items) == 1 else f"{items[0]:,} to {items[-1]:,}"
+    return (
+        f"Each method's is the best of {budget} by one run each (seed {tuned[0].seed}) on {held} held-out training "
+        "examples. Another tuning seed or other examples might have chosen another; that is in no interval."
+    )
 
 
 def _validation(table: Table, cells: Sequence[Cell]) -> Told:

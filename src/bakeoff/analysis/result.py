@@ -62,6 +62,7 @@ class Cell(Frozen):
     what training added to it, by run in the order of `seeds`. `floor` is what unrelated answers score by this metric.
     `percent` says that the metric is a fraction, `lower_is_better` which way it counts. In `undefined_seeds` runs it
     has no value (precision where no positive was predicted) and counts as 0; no interval where that is all of them.
+    `undertuned` is why its learning rate is not to be leaned on (`Tuning`): it is shown and not ranked.
     """
 
     model: str
@@ -104,6 +105,7 @@ class Cell(Frozen):
     text_loss: float | None = None
     text_loss_changes: tuple[float, ...] = ()
     floor: float | None = None
+    undertuned: str | None = None
 
 
 class Variance(Frozen):
@@ -360,6 +362,7 @@ class Tuning(Frozen):
     `points` are its tuning trials by settings, ascending; `budget` counts those that ran, diverged and failed ones too;
     `chosen` are the best one's settings, the smaller value where two tie. `edge`: these lie at the end of the grid.
     `flat`: the training loss does not fall with them. `undertuned` is why the method is not ranked (None: it is).
+    All have one `seed`, and were judged on `n_items` held-out training examples.
     """
 
     model: str
@@ -375,6 +378,8 @@ class Tuning(Frozen):
     flat: bool
     undertuned: str | None
     expected_best: tuple[ExpectedBest, ...]
+    seed: int = 0
+    n_items: int = 0
 
 
 class Results(Frozen):

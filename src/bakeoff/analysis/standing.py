@@ -15,9 +15,9 @@ from bakeoff.analysis.verdicts import UNDECIDED
 def standing(table: Table, cells: Sequence[Cell]) -> Standing | None:
     """The winner set of one metric of a benchmark, by the tests that headlines get; None where nothing can be ranked.
 
-    Left out are methods with one seed, and runs that collapsed or diverged, as in a verdict.
+    Left out are methods with one seed or undertuned, and runs that collapsed or diverged, as in a verdict.
     """
-    fit = [cell for cell in cells if cell.mean is not None and not cell.diverged_runs]
+    fit = [cell for cell in cells if cell.mean is not None and not cell.diverged_runs and not cell.undertuned]
     fit = [cell for cell in fit if not cell.trained or (len(cell.per_seed) > 1 and not cell.constant_seeds)]
     if len(fit) < 2:
         return None

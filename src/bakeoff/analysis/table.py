@@ -30,11 +30,14 @@ from bakeoff.analysis.result import (
     Run,
     Split,
     Standing,
+    Tuning,
     Verdict,
 )
 from bakeoff.analysis.scores import MARGIN
 from bakeoff.analysis.shown import shown
 from bakeoff.analysis.standing import standing
+from bakeoff.analysis.tuning import doubts as tuning_doubts
+from bakeoff.analysis.tuning import tunings
 from bakeoff.analysis.verdicts import verdict
 from bakeoff.analysis.win_rates import win_rates
 from bakeoff.store.record import Record
@@ -51,16 +54,18 @@ def results(store: Store) -> Results:
     stored = dict.fromkeys(trial["key"] for trial in plan["trials"] if store.has(trial["key"]))
     graded = {key: grade(store.record(key), store.samples(key)) for key in stored}
     runs = [_run(trial, graded) for trial in plan["trials"]]
+    tuned = tunings(store, plan)
     many = len({run.model for run in runs}) > 1
     found: list[_Found] = []
     curves: list[Curve] = []
     for model, task in dict.fromkeys((run.model, run.task) for run in runs):
         methods = _by_method([run for run in runs if (run.model, run.task) == (model, task)])
-        found += _of_task(plan, model, task, many, methods, graded)
+        undertuned = {one.method: one.undertuned for one in tuned if (one.model, one.task) == (model, task)}
+        found += _of_task(plan, model, task, many, methods, graded, undertuned)
         curves += [c for name, group in methods.items() if (c := _curve(store, model, task, name, group))]
     cells = tuple(cell for one in found for cell in one.cells)
     headlines, verdicts = [one.headline for one in found], tuple(one.verdict for one in found)
-    doubts = _doubts(plan, runs, graded, found)
+    doubts = _doubts(plan, runs, graded, found, tuned)
     return Results(
         study=plan["study"],
         cells=cells,
@@ -75,20 +80,26 @@ def results(store: Store) -> Results:
         standings=tuple(stand for one in found for stand in one.standings),
         beside=beside(plan, cells, {key: known.record for key, known in graded.items()}),
         lint=lint(plan, runs, graded, cells, verdicts, doubts),
-        win_rates=tuple(win_rates(headlines)),
+        win_rates=tuple(win_rates(headlines, {(cell.model, cell.method) for cell in cells if cell.undertuned})),
+        tuning=tuned,
     )
 
 
 def _doubts(
-    plan: Mapping[str, Any], runs: Sequence[Run], graded: Mapping[str, Graded], found: Sequence[_Found]
+    plan: Mapping[str, Any],
+    runs: Sequence[Run],
+    graded: Mapping[str, Graded],
+    found: Sequence[_Found],
+    tuned: Sequence[Tuning],
 ) -> list[Doubt]:
     return (
         doubt.of_plan(plan)
         + doubt.of_trials(runs)
+        + tuning_doubts(tuned)
         + doubt.of_weights(runs, graded, plan)
         + doubt.gathered([(one.place, one.told) for one in found])
         + doubt.of_overlap(_overlaps(plan))
-        + doubt.of_scope(runs, graded)
+        + doubt.of_scope(runs, graded, plan.get("protocol"), tuned)
     )
 
 
@@ -113,8 +124,12 @@ def _of_task(
     many: bool,
     methods: Mapping[str, Sequence[Run]],
     graded: Mapping[str, Graded],
+    undertuned: Mapping[str, str | None],
 ) -> list[_Found]:
-    """Every benchmark of a model's task; `many`: there are other models, so that places name theirs."""
+    """Every benchmark of a model's task; `many`: there are other models, so that places name theirs.
+
+    `undertuned` says by method why it is not to be ranked.
+    """
     here = [run for runs in methods.values() for run in runs]
     split, sizes = _split(plan, task, here, graded), plan.get("parameters", {}).get(model, {})
     found: list[_Found] = []
@@ -122,7 +137,7 @@ def _of_task(
         place = words.place(model if many else "", task, benchmark, split)
         about = (split, place, methods, graded, sizes, plan.get("equivalence_margin", MARGIN))
         tables = [Table(model, task, benchmark, metric, *about) for metric in metrics]
-        rows = [_rows(table, _floor(plan, task, benchmark, table.metric)) for table in tables]
+        rows = [_rows(table, _floor(plan, task, benchmark, table.metric), undertuned) for table in tables]
         headline, pairs = rows[0], wins.counted(tables[0], tables[0].comparisons())
         known = [(table, cells) for table, cells in zip(tables, rows, strict=True) if _is_shown(cells, headline)]
         told = doubt.of_benchmark(tables[0], headline, pairs)
@@ -145,8 +160,9 @@ def _by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return {name: [run for run in runs if run.method == name] for name in dict.fromkeys(run.method for run in runs)}
 
 
-def _rows(table: Table, floor: float | None) -> list[Cell]:
-    return [cell.model_copy(update={"floor": floor}) for cell in table.cells()]
+def _rows(table: Table, floor: float | None, undertuned: Mapping[str, str | None]) -> list[Cell]:
+    cells = table.cells()
+    return [cell.model_copy(update={"floor": floor, "undertuned": undertuned.get(cell.method)}) for cell in cells]
 
 
 def _is_shown(cells: Sequence[Cell], headline: Sequence[Cell]) -> bool:

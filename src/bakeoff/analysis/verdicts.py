@@ -53,7 +53,8 @@ def rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell]
     """The cells that may be ranked, best first, and the others by why not.
 
     Left out: one seed (nothing is known of the method), a run that collapsed or diverged (a training failure, not a
-    skill), and an untrained model where the best method has two seeds. A ranking takes two cells, one of them trained.
+    skill), an undertuned method (another learning rate may do better), and an untrained model where the best method has
+    two seeds. A ranking takes two cells, one of them trained.
     """
     why: dict[str, list[str]] = {}
     ranked: list[Cell] = []
@@ -62,6 +63,8 @@ def rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell]
             why.setdefault("one answer to every item in some run", []).append(cell.method)
         elif cell.diverged_runs:
             why.setdefault("a run diverged", []).append(cell.method)
+        elif cell.undertuned:
+            why.setdefault(f"undertuned: {cell.undertuned}", []).append(cell.method)
         elif cell.trained and len(cell.per_seed) == 1:
             why.setdefault("one seed", []).append(cell.method)
         else:
@@ -199,6 +202,8 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
         why = "No ranking: some runs gave one answer to every item"
     elif any(cell.diverged_runs for cell in trained):
         why = "No ranking: some runs diverged"
+    elif any(cell.undertuned for cell in trained):
+        why = "No ranking: methods are undertuned"
     elif any(len(cell.per_seed) == 2 for cell in trained):
         why = "No verdict: two seeds are too few to set against an untrained model"
     else:

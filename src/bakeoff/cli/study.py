@@ -76,12 +76,17 @@ def status(directory: Directory) -> None:
     from bakeoff.store.store import Store
 
     store = Store.open(directory)
-    trials = store.plan()["trials"]
+    plan = store.plan()
+    tuning = (plan.get("tuning") or {}).get("trials", [])
+    trials = [*tuning, *plan["trials"]]
     states = [store.record(trial["key"]).status if store.has(trial["key"]) else "missing" for trial in trials]
     console.print(
         f"{directory}: "
         + ", ".join(f"{states.count(s)} {s}" for s in ("done", "diverged", "failed", "missing") if s in states)
     )
+    if tuning:
+        left = "they are chosen" if plan["tuning"]["decided"] else "not all have run"
+        console.print(f"  {len(tuning)} of them choose learning rates on held-out training examples; {left}")
     for trial, state in zip(trials, states, strict=True):
         if state in ("failed", "diverged"):
             seed = "" if trial["seed"] is None else f"/seed {trial['seed']}"
@@ -144,11 +149,18 @@ def _close(study: Study, outcome: Outcome) -> None:
 
 def _show_plan(made: Plan) -> None:
     from bakeoff.analysis.sentences import ASSUMED
+    from bakeoff.run.plan import told_of_tuning
 
     trials, groups = made.trials, made.groups
+    known = sum(len(stage) for stage in made.stages)
     console.print(
-        f"{made.study.study}: {len(trials)} trials in {len(groups)} groups of up to {made.group_size} on {made.device}"
+        f"{made.study.study}: {known} trials in {len(groups)} groups of up to {made.group_size} on {made.device}"
     )
+    if made.rounds:
+        console.print(f"  {told_of_tuning(made)}", soft_wrap=True)
+        for name, spec in made.study.methods.items():
+            if spec.rates:
+                console.print(f"    {name}: {', '.join(f'{rate:g}' for rate in spec.rates)}", soft_wrap=True)
     for name in made.examples:
         console.print(f"  {name}: {made.told(name)}", soft_wrap=True)
         for line in made.told_of_data(name):

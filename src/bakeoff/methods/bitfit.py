@@ -23,6 +23,8 @@ class BitFit(Method):
     use: ClassVar[str] = "bitfit"
     draws: ClassVar[bool] = False
     summary: ClassVar[str] = "only the biases are trained (Ben Zaken et al. 2022)"
+    # Ben Zaken et al. 2022 (section 4)
+    rates: ClassVar[tuple[float, ...]] = (1e-4, 4e-4, 7e-4, 1e-3)
     example: ClassVar[dict[str, Any]] = {"bias": "all"}
 
     bias: Literal["existing", "all"] = "existing"

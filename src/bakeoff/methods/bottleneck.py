@@ -27,6 +27,8 @@ class Bottleneck(Method):
 
     use: ClassVar[str] = "bottleneck"
     summary: ClassVar[str] = "small networks after the sub-layers (Houlsby et al. 2019, Pfeiffer et al. 2021)"
+    # Houlsby et al. 2019: 3e-5, 3e-4, 3e-3; Pfeiffer et al. 2021: 1e-4
+    rates: ClassVar[tuple[float, ...]] = (3e-5, 1e-4, 3e-4, 3e-3)
     example: ClassVar[dict[str, Any]] = {"mh_adapter": True, "reduction_factor": 4}
 
     mh_adapter: bool = False

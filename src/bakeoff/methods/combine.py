@@ -73,6 +73,14 @@ class Combine(Method):
         """The sum over the parts."""
         return " + ".join(f"({method.formula(backbone)})" for method in self.methods().values())
 
+    def grid(self) -> tuple[float, ...]:
+        """That of the part with the smallest rates, among parts without one of their own: it is the first to diverge.
+
+        No grid is published for combinations; where a larger rate suits, tuning goes on upwards.
+        """
+        shared = (build(part.use, part.config) for part in self.parts if part.learning_rate is None)
+        return min((method.grid() for method in shared if method.grid()), default=())
+
     def virtual_tokens(self) -> int:
         """The sum over the parts."""
         return sum(method.virtual_tokens() for method in self.methods().values())

@@ -28,6 +28,8 @@ class Lora(Method):
 
     use: ClassVar[str] = "lora"
     summary: ClassVar[str] = "low-rank updates of linear modules (Hu et al. 2021)"
+    # Hu et al. 2021 (appendix D): 1e-4 to 5e-4, GPT-2 and GPT-3 at 2e-4; PEFT's examples: 1e-3
+    rates: ClassVar[tuple[float, ...]] = (1e-4, 2e-4, 5e-4, 1e-3)
     example: ClassVar[dict[str, Any]] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 
     r: Annotated[int, Field(ge=1)] = 8

@@ -25,7 +25,8 @@ class Method(Frozen, ABC):
     from the same weights. `solo` says that the method changes the base's own weights, so that its trial shares a model
     with nobody. `lanes` is False where only the reference engine can run it. `version` goes up when the method's
     mathematics change, and with it every key. `example` is a small configuration: the one shown to people and held to
-    the laws.
+    the laws. `rates` is the grid of learning rates that `tune: published` tries, ascending, its source in a comment:
+    four values for every method, and those that are not from a publication are marked as ours.
     """
 
     use: ClassVar[str]
@@ -35,6 +36,7 @@ class Method(Frozen, ABC):
     solo: ClassVar[bool] = False
     lanes: ClassVar[bool] = True
     summary: ClassVar[str] = ""
+    rates: ClassVar[tuple[float, ...]] = ()
     example: ClassVar[dict[str, Any]] = {}
 
     @abstractmethod
@@ -51,6 +53,10 @@ class Method(Frozen, ABC):
     def formula(self, backbone: Backbone) -> str:
         """`parameters` as arithmetic for people, with the model's numbers put in: `8 x (192 + 192)`."""
         return f"{self.parameters(backbone):,}"
+
+    def grid(self) -> tuple[float, ...]:
+        """The learning rates to tune over; none where no such grid is published."""
+        return self.rates
 
     def virtual_tokens(self) -> int:
         """Positions of the context the method takes for itself."""

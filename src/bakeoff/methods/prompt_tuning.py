@@ -24,6 +24,8 @@ class PromptTuning(Method):
 
     use: ClassVar[str] = "prompt_tuning"
     summary: ClassVar[str] = "trained embeddings before the input (Lester et al. 2021)"
+    # PEFT's guide: 3e-2; Lester et al. 2021: 0.3, with Adafactor; 1e-2 and 1e-1 are ours
+    rates: ClassVar[tuple[float, ...]] = (1e-2, 3e-2, 1e-1, 3e-1)
     example: ClassVar[dict[str, Any]] = {"num_virtual_tokens": 8, "prompt_tuning_init": "SAMPLE_VOCAB"}
 
     num_virtual_tokens: Annotated[int, Field(ge=1)]

@@ -45,6 +45,7 @@ def render(results: Results) -> str:
         lines += ["## Over all benchmarks", "", *_win_rates(results), ""]
     if results.beside:
         lines += ["## Published beside measured", "", *_beside(results), ""]
+    lines += _tuning(results)
     lines += ["## Cost", "", tables.cost_explained(results), "", *_costs(results), ""]
     lines += _forgetting(results)
     lines += ["## Provenance", "", *_provenance(results), ""]
@@ -183,6 +184,15 @@ def _beside(results: Results) -> list[str]:
     reasons = [f"{number}. {escape(reason)}" for number, reason in enumerate(tables.beside_reasons(results), 1)]
     why = ["", "Why values cannot be compared, and what verdicts leave open:", "", *reasons] if reasons else []
     return [f"{escape(tables.beside_summary(results))} {tables.BESIDE_EXPLAINED}", "", *drawn, *why]
+
+
+def _tuning(results: Results) -> list[str]:
+    """How learning rates were chosen; nothing where none were."""
+    if not results.tuning:
+        return []
+    rows = [[escape(text) for text in tables.tuning_row(one).values()] for one in results.tuning]
+    drawn = grid(list(tables.tuning_row(results.tuning[0])), rows, "lllllrlll")
+    return ["## Tuning", "", escape(tables.tuning_explained(results.tuning)), "", *drawn, ""]
 
 
 def _costs(results: Results) -> list[str]:

@@ -38,6 +38,8 @@ def table(results: Results) -> Group:
     parts += _win_rates(results)
     if results.beside:
         parts.append(Padding(Text(tables.inert(tables.beside_summary(results))), (0, 0, 1, 0)))
+    if results.tuning:
+        parts.append(Padding(Text(tables.inert(tables.tuning_summary(results.tuning))), (0, 0, 1, 0)))
     parts.append(Text(_legend(results), style="dim"))
     for doubt in results.doubts:
         parts.append(

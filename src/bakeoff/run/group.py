@@ -81,13 +81,13 @@ class Workplace:
 
     def training_examples(self, trial: Trial, backbone: Backbone, context: int) -> tuple[Encoded, ...]:
         def encode() -> tuple[Encoded, ...]:
-            rows = self.plan.examples[trial.task].train
+            rows = self.plan.examples_of(trial).train
             return tuple(encode_training(backbone.tokenizer, row, context) for row in rows)
 
         return self._once((backbone.name, trial.task, context), encode)
 
     def questions(self, trial: Trial, backbone: Backbone, context: int) -> list[Questions]:
-        task, found = self.plan.tasks[trial.task], self.plan.examples[trial.task]
+        task, found = self.plan.tasks[trial.task], self.plan.examples_of(trial)
 
         def encode() -> list[Questions]:
             spec = trial.task_spec
@@ -96,7 +96,7 @@ class Workplace:
                 for name, rows in found.benchmarks.items()
             ]
 
-        return self._once((backbone.name, f"{trial.task}?", context), encode)
+        return self._once((backbone.name, f"{trial.task} {trial.task_spec.split}?", context), encode)
 
     def solo(self, trial: Trial, method: Method, backbone: Backbone, engine: str, context: int) -> Solo | None:
         """What the trial's method costs alone, measured once for all that cost the same; None, noted, if it fails."""
@@ -175,7 +175,8 @@ def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list
     about.engine = place.engine_for(backbone, methods[0])
     place.progress.group(trials, about.engine)
     context = context_for(backbone, methods[0].virtual_tokens())
-    about.solo = place.solo(trials[0], methods[0], backbone, about.engine, context)
+    if not place.plan.tunes(trials[0]):
+        about.solo = place.solo(trials[0], methods[0], backbone, about.engine, context)
     about.bare_loss = place.bare_loss(trials[0], backbone, about.engine, context)
     adapters = [
         method.attach(backbone, generator(trial.seed, "init")) for method, trial in zip(methods, trials, strict=True)

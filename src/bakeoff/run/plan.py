@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,23 @@ from bakeoff.errors import InputError, extra
 from bakeoff.methods.method import Method, build
 from bakeoff.models.backbone import Backbone, weights_hash
 from bakeoff.study import registry
-from bakeoff.study.expand import expand
+from bakeoff.study.expand import expand, judged, tuning
 from bakeoff.study.spec import MethodSpec, Study, TaskSpec, Trial, canonical
 from bakeoff.tasks.task import Splits, Task, splits
 from bakeoff.tasks.task import build as build_task
 
 SMALL_MODEL = 16_000_000  # parameters; above it one lane fills a CPU (measured: docs/design.md)
 LANES = {"cpu": 3, "cuda": 16}
+UNDECIDED = "to be chosen"  # the key in plan.json of a trial whose learning rate tuning has not chosen yet
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done: trials in the study's order, in groups, and what they are made of."""
+    """What is to be done: trials in the study's order, in groups, and what they are made of.
+
+    With `tune:` there are `rounds` of tuning trials before, judged on the examples in `held`. Until these have
+    `decided`, `trials` have learning rates that stand for those to be chosen, and are in no group.
+    """
 
     study: Study
     trials: tuple[Trial, ...]
@@ -49,11 +54,32 @@ class Plan:
     backbones: dict[str, Backbone]  # without weights
     overlaps: dict[str, dict[str, Overlap]]  # by task and benchmark
     held_out: HeldOut | None = None
+    held: dict[str, Splits] = field(default_factory=dict)
+    rounds: tuple[tuple[Trial, ...], ...] = ()
+    decided: bool = True
+
+    @property
+    def stages(self) -> tuple[tuple[Trial, ...], ...]:
+        """The trials that are known, those first which decide on others."""
+        return (*self.rounds, *([self.trials] if self.decided else []))
+
+    def tunes(self, trial: Trial) -> bool:
+        """Whether the trial chooses a learning rate, and is in no table."""
+        return bool(self.held) and trial.task_spec.split == "validation"
+
+    def examples_of(self, trial: Trial) -> Splits:
+        """What the trial is trained and judged on."""
+        return (self.held if self.tunes(trial) else self.examples)[trial.task]
+
+    def grouped(self) -> Plan:
+        """The plan with the groups of its known trials: no group has trials of two stages."""
+        groups = (group for stage in self.stages for group in _grouped(stage, self.examples, self.group_size))
+        return replace(self, groups=tuple(groups))
 
     def as_json(self) -> str:
         """plan.json: labels and keys of all trials, and their groups. A function of the study and the device kind."""
         trials = [
-            {"key": t.key(), "model": t.model, "task": t.task, "method": t.method, "seed": t.seed} for t in self.trials
+            _row(trial) | ({} if self.decided or trial.seed is None else {"key": UNDECIDED}) for trial in self.trials
         ]
         tasks = {
             name: {
@@ -79,7 +105,7 @@ class Plan:
             "tasks": {name: self.told(name) for name in self.tasks},
             "data": [source.model_dump(mode="json") | {"told": str(source)} for source in self.sources()],
             "training": {
-                name: spec.training.model_dump(mode="json")
+                name: spec.training.model_dump(mode="json", exclude={"learning_rate"} if spec.rates else None)
                 for name, spec in self.study.methods.items()
                 if _kind(spec.use).trains
             },
@@ -96,10 +122,24 @@ class Plan:
             "group_size": self.group_size,
             "notes": notes,
             **({} if self.study.equivalence_margin is None else {"equivalence_margin": self.study.equivalence_margin}),
+            **({"tuning": self._tuning()} if self.study.tune else {}),
+            **({"protocol": self.study.protocol} if self.study.protocol else {}),
             **({} if self.study.published is None else {"published": self.study.published}),
             **({"forgetting": self._forgetting()} if self.held_out else {}),
         }
         return json.dumps(data, indent=1) + "\n"
+
+    def _tuning(self) -> dict[str, Any]:
+        """The tuning trials by rounds, and what they have in common."""
+        assert self.study.tune
+        told = [
+            _row(trial) | {"round": number, "settings": {"learning_rate": trial.training.learning_rate}}
+            for number, one in enumerate(self.rounds)
+            for trial in one
+            if trial.training
+        ]
+        common = self.study.tune.model_dump(mode="json", include={"select_on", "seed", "extend"})
+        return {**common, "decided": self.decided, "trials": told}
 
     def _sizes(self, model: str) -> dict[str, dict[str, int]]:
         """By method: its trainable numbers, and those of the model with it."""
@@ -174,12 +214,19 @@ def make(study: Study, group_size: int | None = None) -> Plan:
     trials = expand(study, weights, prints, text and text.fingerprint)
     _distinct(trials)
     size = group_size or min(_lanes(device, backbone) for backbone in backbones.values())
-    groups = tuple(_grouped(trials, examples, size))
+    held = _held(study, tasks) if study.tune else {}
     overlaps = {
         name: {benchmark: overlap(found.train, rows) for benchmark, rows in found.benchmarks.items()}
         for name, found in examples.items()
     }
-    return Plan(study, tuple(trials), groups, tasks, examples, parameters, device, size, backbones, overlaps, text)
+    made = Plan(study, tuple(trials), (), tasks, examples, parameters, device, size, backbones, overlaps, text, held)
+    first = tuple(
+        tuning(trial, study.tune, rate, held[trial.task].fingerprint)
+        for trial in trials
+        for rate in study.methods[trial.method].rates
+        if study.tune and trial.seed == study.seeds[0]
+    )
+    return replace(made, rounds=(first,), decided=False).grouped() if study.tune else made.grouped()
 
 
 def _examples(study: Study, name: str, task: Task) -> Splits:
@@ -208,15 +255,46 @@ def check_engine(plan: Plan, engine: str) -> None:
 
 
 def same_trials(plan: Plan, earlier: Mapping[str, Any]) -> bool:
-    """Whether the groups of an earlier plan.json hold the plan's trials, each once and no others."""
-    return sorted(key for group in earlier["groups"] for key in group) == sorted(trial.key() for trial in plan.trials)
+    """Whether the groups of an earlier plan.json hold the plan's trials, each once and no others.
+
+    Of a plan that tunes: whether they begin with its first round, on which the others depend.
+    """
+    there, first = [key for group in earlier["groups"] for key in group], [trial.key() for trial in plan.stages[0]]
+    return there[: len(first)] == first if plan.rounds else sorted(there) == sorted(first)
 
 
 def in_groups(plan: Plan, earlier: Mapping[str, Any]) -> Plan:
     """The plan in the groups of an earlier plan.json of the same trials, so that a group runs again as it was."""
+    if plan.rounds:
+        return replace(plan, group_size=earlier["group_size"]).grouped()
     trials = {trial.key(): trial for trial in plan.trials}
     groups = tuple(tuple(trials[key] for key in group) for group in earlier["groups"])
     return replace(plan, groups=groups, group_size=earlier["group_size"])
+
+
+def told_of_tuning(plan: Plan) -> str:
+    """Where tuning stands, in a line: the next round, or what was chosen."""
+    last = len(plan.rounds) - 1
+    if not plan.decided:
+        if last == 0:
+            held = max(len(rows) for found in plan.held.values() for rows in found.benchmarks.values())
+            return (
+                f"tuning: {len(plan.rounds[0])} trials over each method's grid, judged on {held:,} held-out training "
+                f"examples; at most {_extend(plan)} rounds more; then {len(plan.trials)} trials, rates to be chosen"
+            )
+        why = "a best learning rate lies at the end of its grid"
+        return f"tuning, round {last} of at most {_extend(plan)}: {why}; {len(plan.rounds[-1])} trials more"
+    rates: dict[tuple[str, ...], float] = {}
+    for trial in plan.trials:
+        if trial.training:
+            front = [trial.model] if len(plan.study.models) > 1 else []
+            front += [trial.task] if len(plan.study.tasks) > 1 else []
+            rates[*front, trial.method] = trial.training.learning_rate
+    return "tuning chose " + ", ".join(f"{'/'.join(name)} {rate:g}" for name, rate in rates.items())
+
+
+def _extend(plan: Plan) -> int:
+    return plan.study.tune.extend if plan.study.tune else 0
 
 
 def method_of(trial: Trial) -> Method:
@@ -287,6 +365,22 @@ def _distinct(trials: Iterable[Trial]) -> None:
                 "models", f"{labels[key]} and {label} are the same trial", "drop one of the models or tasks"
             )
         labels[key] = label
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    """A trial as plan.json lists it."""
+    return {
+        "key": trial.key(),
+        "model": trial.model,
+        "task": trial.task,
+        "method": trial.method,
+        "seed": trial.seed,
+    }
+
+
+def _held(study: Study, tasks: Mapping[str, Task]) -> dict[str, Splits]:
+    """Every task's training examples, and those held out of them to choose on."""
+    return {name: splits(task, judged(study.tasks[name]), study.data) for name, task in tasks.items()}
 
 
 def _lanes(device: str, backbone: Backbone) -> int:

@@ -14,6 +14,9 @@ class Progress:
     def start(self, trials: int, stored: int) -> None:
         """The run begins: so many trials in all, so many of them already stored."""
 
+    def more(self, trials: int) -> None:
+        """So many trials more than was said at the start: tuning goes on."""
+
     def group(self, trials: Sequence[Trial], engine: str) -> None:
         """A group begins."""
 

@@ -10,13 +10,14 @@ from bakeoff.errors import InputError, suggest
 from bakeoff.grading.code import Grader, tiers
 from bakeoff.report import write
 from bakeoff.run import plan as planning
+from bakeoff.run.choose import advanced
 from bakeoff.run.group import Workplace
 from bakeoff.run.plan import Plan
 from bakeoff.run.progress import Progress
 from bakeoff.store.record import Record
 from bakeoff.store.store import Store
 from bakeoff.study.load import dump
-from bakeoff.study.spec import Study
+from bakeoff.study.spec import Study, Trial
 
 ENGINES = ("auto", "lanes", "reference")
 EXECUTORS = ("inline",)
@@ -26,7 +27,7 @@ EXECUTORS = ("inline",)
 class Outcome:
     """What a run came to: the store, how many trials it ran, how many were there before, and those without a result.
 
-    `failed` holds the records of failed and of diverged trials.
+    `failed` holds the records of failed and of diverged trials, of tuning trials those that failed.
     """
 
     store: Store
@@ -94,7 +95,7 @@ def prepare(
                 f"--group-size {group_size} is not used: {store.directory} goes on in its groups of up to "
                 f"{plan.group_size}, for the same numbers; another --out starts with new groups"
             )
-    return Job(plan, store, engine, executor, note)
+    return Job(advanced(plan, store), store, engine, executor, note)
 
 
 def execute(job: Job, progress: Progress | None = None, unsafe_no_sandbox: bool = False) -> Outcome:
@@ -106,7 +107,7 @@ def execute(job: Job, progress: Progress | None = None, unsafe_no_sandbox: bool 
 
 def _sandbox(plan: Plan, store: Store) -> str:
     """What the user should know of the sandbox that missing trials need; empty where all is well."""
-    if not any(plan.tasks[trial.task].runs_code and not _finished(store, trial.key()) for trial in plan.trials):
+    if not any(plan.tasks[trial.task].runs_code and not _finished(store, trial.key()) for trial in _all(plan)):
         return ""
     with Grader(jobs=1) as grader:
         return grader.note
@@ -120,15 +121,55 @@ def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
         store.write("study.yaml", dump(plan.study))
         for note in notes:
             progress.note(note)
-        missing = {trial.key() for trial in plan.trials if not _finished(store, trial.key())}
-        groups = [(n, group) for n, group in enumerate(plan.groups) if any(t.key() in missing for t in group)]
-        progress.start(len(plan.trials), len(plan.trials) - len(missing))
-        submit = importlib.import_module(f"bakeoff.run.executors.{job.executor}").submit
-        submit(Workplace(plan, store, job.engine, job.executor, progress), groups)
+        kept = sum(_finished(store, trial.key()) for trial in _all(plan))
+        progress.start(len(_all(plan)), kept)
+        place = Workplace(plan, store, job.engine, job.executor, progress)
+        ran = _work(place)
         write(store)
-    records = [store.record(trial.key()) for trial in plan.trials]
-    failed = tuple(record for record in records if record.status != "done")
-    return Outcome(store, len(missing), len(plan.trials) - len(missing), failed)
+    records = [store.record(trial.key()) for trial in _all(place.plan)]
+    failed = tuple(one for one in records if one.status in _lost(place.plan.tunes(one.trial)))
+    return Outcome(store, ran, len(records) - ran, failed)
+
+
+def _work(place: Workplace) -> int:
+    """Run what is missing, stage by stage, since the trials of a stage decide on the next; how many were missing."""
+    submit = importlib.import_module(f"bakeoff.run.executors.{place.executor}").submit
+    ran: set[str] = set()
+    while missing := _missing(place, ran):
+        groups = [(n, group) for n, group in enumerate(place.plan.groups) if any(t.key() in missing for t in group)]
+        submit(place, groups)
+        ran |= missing
+        _advance(place)
+    return len(ran)
+
+
+def _missing(place: Workplace, ran: set[str]) -> set[str]:
+    """The trials without a result, of the first stage that has any; what failed in this run is not tried again."""
+    for stage in place.plan.stages:
+        if missing := {t.key() for t in stage if not _finished(place.store, t.key())} - ran:
+            return missing
+    return set()
+
+
+def _advance(place: Workplace) -> None:
+    """Put what stored results decide into the plan, on disk too, and tell it."""
+    before, place.plan = place.plan, advanced(place.plan, place.store)
+    if place.plan.stages == before.stages:
+        return
+    place.store.write("plan.json", place.plan.as_json())
+    if (more := len(_all(place.plan)) - len(_all(before))) > 0:
+        place.progress.more(more)
+    place.progress.note(planning.told_of_tuning(place.plan))
+
+
+def _lost(tunes: bool) -> tuple[str, ...]:
+    """How a trial ends that the user should hear of: that a learning rate diverges is what tuning asks."""
+    return ("failed",) if tunes else ("failed", "diverged")
+
+
+def _all(plan: Plan) -> list[Trial]:
+    """Every trial, those of tuning first, and those of the comparison whose learning rate is yet to be chosen too."""
+    return [*(trial for one in plan.rounds for trial in one), *plan.trials]
 
 
 def _finished(store: Store, key: str) -> bool:

@@ -38,6 +38,10 @@ class Watch(Progress):
         self._trials = self._bars.add_task("trials", total=trials - stored, told=f"{stored} kept" if stored else "")
         self._steps = self._bars.add_task("", total=None, told="", visible=False)
 
+    def more(self, trials: int) -> None:
+        self._all += trials
+        self._bars.update(self._trials, total=(self._bars.tasks[self._trials].total or 0) + trials)
+
     def group(self, trials: Sequence[Trial], engine: str) -> None:
         first = trials[0]
         seeds = ", ".join(str(t.seed) for t in trials if t.seed is not None)

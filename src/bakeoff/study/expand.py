@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bakeoff.study import registry
-from bakeoff.study.spec import Study, Trial
+from bakeoff.study.spec import Study, TaskSpec, Trial, Tune
 
 
 def expand(
@@ -24,6 +24,26 @@ def expand(
         for method, spec in study.methods.items()
         for seed in (study.seeds if registry.find("methods", spec.use, method).trains else (None,))
     ]
+
+
+def tuned(trial: Trial, rate: float) -> Trial:
+    """The trial at another learning rate."""
+    assert trial.training
+    return trial.model_copy(update={"training": trial.training.model_copy(update={"learning_rate": rate})})
+
+
+def tuning(trial: Trial, tune: Tune, rate: float, dataset: str) -> Trial:
+    """The tuning trial of a rate: as `trial`, with the tuning seed, judged on all of the task's held-out examples.
+
+    `dataset` is the content hash of its training examples and of these.
+    """
+    update = {"task_spec": judged(trial.task_spec), "dataset": dataset, "seed": tune.seed}
+    return tuned(trial.model_copy(update=update), rate)
+
+
+def judged(spec: TaskSpec) -> TaskSpec:
+    """A task judged on its held-out examples."""
+    return spec.model_copy(update={"split": "validation", "test_limit": None})
 
 
 def _trial(

@@ -18,6 +18,8 @@ _KEYS = (
     "tasks",
     "methods",
     "training",
+    "tune",
+    "protocol",
     "seeds",
     "data",
     "plugins",

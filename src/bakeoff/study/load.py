@@ -18,7 +18,8 @@ from bakeoff.errors import InputError, suggest
 from bakeoff.study import registry
 from bakeoff.study.file import absolute, check_keys, limited, placed, put, read, with_adapter_configs
 from bakeoff.study.rows import check_training, rows
-from bakeoff.study.spec import Declared, Forgetting, Model, Revision, Study, TaskSpec
+from bakeoff.study.spec import Declared, Forgetting, MethodSpec, Model, Revision, Study, TaskSpec, Tune
+from bakeoff.study.tune import check, check_shared, held_out, tune, with_grids
 from bakeoff.study.validate import validated
 
 _LM_EVAL = {  # keys of lm-eval's task files that a study says in another way, or not at all
@@ -66,6 +67,8 @@ def load(
     with_adapter_configs(raw)
     for i, plugin in enumerate(raw["plugins"]):
         registry.load_plugin(Path(plugin), f"plugins.{i}")
+    if raw.get("tune") is not None:
+        raw["tasks"] = [held_out(entry, limit) for entry in raw["tasks"]]
     if limit is not None:
         raw["tasks"] = [limited(entry, limit) for entry in raw["tasks"]]
     return _checked(raw, offered, path.parent)
@@ -104,12 +107,16 @@ def _checked(raw: dict[str, Any], offered: Collection[str], folder: Path) -> Stu
     raw["data"] = _data(raw["data"], tasks, [forgetting.text] if forgetting else [], offered)
     shared = raw.get("training") or {}
     check_training(shared, "training")
-    methods = dict(rows(raw["methods"], shared))
+    tuning = None if raw.get("tune") is None else tune(raw["tune"])
+    methods = with_grids(dict(rows(raw["methods"], shared)), raw["methods"], tuning)
+    _check_protocol(raw, tuning, tasks, methods)
     resolved = {
         "study": raw["study"],
         "models": {name: model.model_dump() for name, model in models.items()},
         "tasks": {name: task.model_dump() for name, task in tasks.items()},
         "methods": {name: method.model_dump() for name, method in methods.items()},
+        "tune": tuning and tuning.model_dump(),
+        "protocol": raw.get("protocol"),
         "forgetting": forgetting and forgetting.model_dump(),
         "data": raw["data"],
         "plugins": raw["plugins"],
@@ -121,6 +128,19 @@ def _checked(raw: dict[str, Any], offered: Collection[str], folder: Path) -> Stu
         **({"seeds": raw["seeds"]} if raw.get("seeds") is not None else {}),
     }
     return validated(Study, resolved, "")
+
+
+def _check_protocol(
+    raw: Mapping[str, Any], tuning: Tune | None, tasks: Mapping[str, TaskSpec], methods: Mapping[str, MethodSpec]
+) -> None:
+    """InputError where `tune:` or `protocol:` does not go with the rest of the study."""
+    if tuning:
+        check(tasks, tuning, tuple(raw.get("seeds") or (0,)))
+    if raw.get("protocol") == "shared":
+        if tuning:
+            what = "shared: one learning rate for all methods, but `tune:` chooses each its own"
+            raise InputError("protocol", what, "drop one of the two")
+        check_shared(methods)
 
 
 def _tasks(entries: Iterable[Any]) -> Iterator[tuple[str, TaskSpec]]:

@@ -12,7 +12,7 @@ from bakeoff.study import registry
 from bakeoff.study.spec import MethodSpec, Training
 from bakeoff.study.validate import validated
 
-_ROW_KEYS = ("use", "training", "quantize")  # keys of a method's entry that are no hyperparameters
+_ROW_KEYS = ("use", "training", "quantize", "tune")  # keys of a method's entry that are no hyperparameters
 
 
 def rows(entries: Mapping[str, Any], shared: Mapping[str, Any]) -> Iterator[tuple[str, MethodSpec]]:

@@ -156,17 +156,40 @@ class Training(Frozen):
     bf16: bool = False
 
 
+class Tune(Frozen):
+    """How each method's learning rate is chosen before the comparison, on `validation` examples of every task.
+
+    `learning_rate` is the grid that a method tries (None: its published one). All trials of the choice have one `seed`,
+    which is none of the report's. Where a best value lies at the end of its grid, every method gets one trial more, in
+    at most `extend` rounds.
+    """
+
+    learning_rate: tuple[Positive, ...] | None = None
+    select_on: Literal["validation"] = "validation"
+    seed: Seed = 1000
+    extend: Annotated[int, Field(ge=0)] = 2
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _grid(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and len(set(value)) < max(3, len(value)):
+            raise ValueError("a grid needs at least 3 values, all different: fewer have no best one inside")
+        return value and tuple(sorted(value))
+
+
 class MethodSpec(Frozen):
     """A row of the comparison as the study names it: the kind (`use`), its hyperparameters, its own training.
 
     `config` holds every hyperparameter, defaults included; the parts of a `combine` are nested in it. `quantize` says
-    how the frozen base's weights are held: `nf4` makes QLoRA of LoRA (4-bit NormalFloat, double quantisation).
+    how the frozen base's weights are held: `nf4` makes QLoRA of LoRA (4-bit NormalFloat, double quantisation). `rates`
+    is the grid from which the learning rate is chosen, ascending; none where it is `training`'s.
     """
 
     use: str
     config: dict[str, Any] = {}
     quantize: Quantize | None = None
     training: Training
+    rates: tuple[Positive, ...] = ()
 
 
 class Study(Frozen):
@@ -175,6 +198,7 @@ class Study(Frozen):
     `data` says where a hub id's rows are read: from a local path, or at a revision of the hub. `notes` say for people
     what the study assumes, `published` is the text of a table (CSV) to set the results beside. `equivalence_margin` is
     the difference of fractions up to which methods are called equivalent (None: .02). None of them is part of any key.
+    `tune` says how learning rates are chosen, `protocol: shared` that all methods have one and the same.
     `source` is what the study file said, settings, limits and absolute paths included; `folder` is where the file
     stands, for error messages.
     """
@@ -184,6 +208,8 @@ class Study(Frozen):
     tasks: dict[str, TaskSpec] = Field(min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field(min_length=1, default=(0,))
+    tune: Tune | None = None
+    protocol: Literal["shared"] | None = None
     forgetting: Forgetting | None = None
     equivalence_margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     data: dict[str, str | Revision] = {}

@@ -35,7 +35,16 @@ from bakeoff.report.tables.sections import (
 )
 from bakeoff.report.tables.sweeps import outlined, swept, swept_explained
 from bakeoff.report.tables.text import breakable, duration, flops, inert, rate, share, size, step_time, whole
-from bakeoff.report.tables.tuning import best, is_fraction, tried, tuned, tuning_note
+from bakeoff.report.tables.tuning import (
+    best,
+    is_fraction,
+    tried,
+    tuned,
+    tuning_explained,
+    tuning_note,
+    tuning_row,
+    tuning_summary,
+)
 from bakeoff.report.tables.win_rates import win_rate, win_rates_explained
 from bakeoff.report.tables.wins import SHADES, Won, wins
 
@@ -99,7 +108,10 @@ __all__ = [
     "training",
     "tried",
     "tuned",
+    "tuning_explained",
     "tuning_note",
+    "tuning_row",
+    "tuning_summary",
     "value",
     "whole",
     "win_rate",
