@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import tiny_model, tiny_tokenizer
+from scipy import stats
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis.table import results
@@ -73,6 +74,10 @@ def test_a_training_loss_falls_or_does_not():
     noise = np.random.default_rng(0).normal(0, 0.1, 90)
     assert falls(list(np.linspace(2, 1, 90) + noise)) and not falls(list(1 + noise))
     assert not falls(list(np.linspace(1, 2, 90) + noise))
+    for shift in np.linspace(-0.02, 0.08, 21):  # to both sides of 5 %
+        losses = noise + np.repeat([shift, 0.0], 45)
+        p = stats.ttest_ind(losses[:30], losses[-30:], equal_var=False, alternative="greater").pvalue
+        assert falls(list(losses)) == (p < 0.05)
     assert falls([3.0, 2.0]) and falls([2.0, 2, 1, 1, 1, 1]) and not falls([1.0] * 9)
 
 

@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.special import comb
+from scipy.special import comb, stdtr
 
 from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import grade
@@ -100,7 +99,7 @@ def _rounded(rate: float, taken: Sequence[float]) -> float:
 
 
 def falls(losses: Sequence[float]) -> bool:
-    """Whether a training loss falls: its last third lies below its first (one-sided Welch t, 5 %).
+    """Whether a training loss falls: its last third lies below its first (one-sided Welch t, 5 %; scipy's `ttest_ind`).
 
     True also of fewer than 6 steps, which do not tell.
     """
@@ -108,10 +107,11 @@ def falls(losses: Sequence[float]) -> bool:
         return True
     third = len(losses) // 3
     first, last = np.asarray(losses[:third]), np.asarray(losses[-third:])
-    if np.ptp(first) == np.ptp(last) == 0:
+    a, b = first.var(ddof=1) / third, last.var(ddof=1) / third
+    if a + b == 0:
         return bool(first[0] > last[0])
-    welch: Any = stats.ttest_ind(first, last, equal_var=False, alternative="greater")
-    return bool(welch.pvalue < ALPHA)
+    df = (a + b) ** 2 * (third - 1) / (a**2 + b**2)
+    return bool(stdtr(df, (last.mean() - first.mean()) / math.sqrt(a + b)) < ALPHA)
 
 
 # --- what a budget is worth ---
