@@ -138,7 +138,7 @@ def test_a_stand_in_concerns_what_hangs_on_it_alone(tmp_path):
     sets = {"deepmath": "zwhe99/DeepMath-103K", "math500": "HuggingFaceH4/MATH-500", "gsm8k": "openai/gsm8k"}
     made = make_store(tmp_path, bernoulli(RATE, 400), tasks={"deepmath": list(sets)})
     lines = [line("0.8", m, task="deepmath", benchmark=b, model="") for m in ("base", "lora") for b in sets]
-    plan = made.plan() | {"published": "\n".join([HEAD, *lines]) + "\n"}
+    plan: dict[str, Any] = made.plan() | {"published": "\n".join([HEAD, *lines]) + "\n"}
     files = {"deepmath": 3_682, "math500": 50, "gsm8k": 1_319}
     plan["notes"] = {"data": [{"id": sets[b], "rows": n, "files": [["train.jsonl", "ab"]]} for b, n in files.items()]}
     plan["tasks"]["deepmath"] |= {
