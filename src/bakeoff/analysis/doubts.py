@@ -262,7 +262,7 @@ def _few_seeds(cells: Sequence[Cell]) -> Told:
 
 
 def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:
-    flips = table.hang_on_pooling(pairs) if table.pool and table.pool.methods > 1 else []
+    flips = [f"{pair.a} against {pair.b}" for pair in table.hang_on_pooling(pairs)]
     sds = [cell.seed_sd for cell in cells if cell.seed_sd is not None and cell.method in table.pooled]
     if not flips or not sds:
         return []

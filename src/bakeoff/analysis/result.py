@@ -175,8 +175,10 @@ class Verdict(Frozen):
 
     `winner_set` is empty where nothing can be ranked (one seed); a method with one seed, or with a run that collapsed
     or diverged, is not in it. `winner` is set only where it stands alone, with three seeds or more and every planned
-    run in hand. `seed_sd` is the pooled one; `bartlett_p` tells whether run variances differ (None: fewer than two to
-    compare), and `own_variance` names the methods that keep their own (`statistics.pooling`). `split` as in `Cell`.
+    run in hand, is ahead by test of those left out too, and would be without the pooling of run variances. `unranked`
+    says by method why it is left out of the ranking. `seed_sd` is the pooled one; `bartlett_p` tells whether run
+    variances differ (None: fewer than two to compare), and `own_variance` names the methods that keep their own
+    (`statistics.pooling`). `split` as in `Cell`.
     """
 
     model: str
@@ -196,6 +198,7 @@ class Verdict(Frozen):
     bartlett_p: float | None = None
     own_variance: tuple[str, ...] = ()
     split: Split = "test"
+    unranked: dict[str, str] = {}
 
 
 class WinRate(Frozen):

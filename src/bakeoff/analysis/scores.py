@@ -207,15 +207,17 @@ class Scores:
             return "not separable"
         return "a better" if (pair["difference"] > 0) != self.lower_is_better else "b better"
 
-    def hang_on_pooling(self, pairs: Sequence[Comparison]) -> list[str]:
+    def hang_on_pooling(self, pairs: Sequence[Comparison]) -> list[Comparison]:
         """Pairs whose verdict would change if each method kept its own run variance instead of the pooled one."""
+        if self.pool is None or self.pool.methods < 2:
+            return []
         tested = [pair for pair in pairs if pair.p is not None]
         own = [
             self._difference(pair.a, pair.b, own=True).p if pair.seed_variance in ("pooled", "mixed") else pair.p
             for pair in tested
         ]
         return [
-            f"{pair.a} against {pair.b}"
+            pair
             for pair, adjusted in zip(tested, st.holm([p for p in own if p is not None]), strict=True)
             if pair.verdict in DECIDED and (pair.verdict != "not separable") != (adjusted < ALPHA)
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bakeoff.analysis import sentences, words
 from bakeoff.analysis import statistics as st
@@ -19,22 +20,21 @@ UNDECIDED = ("too few seeds", "rests on pooling")  # an untrained model against 
 def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Verdict:
     """The winner set of a benchmark's headline metric and the sentences that say it."""
     ranked, left_out = rank(cells, pairs)
-    members = not_separable(ranked, pairs)
-    winner = next((cell for cell in ranked if members == [cell.method]), None)
-    if winner and (winner.status != "done" or (winner.trained and len(winner.per_seed) < 3)):
-        winner = None
+    case = _Case(table, cells, pairs, ranked, left_out, not_separable(ranked, pairs))
     runs = [run for own in table.planned.values() for run in own]
     missing = sum(run.status == "missing" for run in runs)
-    headline, *evidence = _say(table, cells, pairs, ranked, members, left_out)
-    if 0 < missing < len(runs):
-        winner, headline = None, f"So far, with {len(runs) - missing} of {len(runs)} runs done: {headline}"
+    partial = 0 < missing < len(runs)
+    winner = None if partial else _winner(case)
+    headline, *evidence = _say(case)
+    if partial:
+        headline = f"So far, with {len(runs) - missing} of {len(runs)} runs done: {headline}"
     return Verdict(
         model=table.model,
         task=table.task,
         benchmark=table.benchmark,
         metric=table.metric,
         n_items=len(table.items),
-        winner_set=tuple(members),
+        winner_set=tuple(case.members),
         winner=winner.method if winner else None,
         sentence=" ".join([headline, *evidence]),
         headline=headline,
@@ -46,7 +46,55 @@ def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) ->
         split=table.split,
         bartlett_p=None if math.isnan(table.bartlett_p) else table.bartlett_p,
         own_variance=tuple(table.own_variance()),
+        unranked={name: why for why, names in left_out.items() for name in names},
     )
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A benchmark's methods as its verdict sees them: `ranked` best first, others by why, `members` not separable."""
+
+    table: Table
+    cells: Sequence[Cell]
+    pairs: Sequence[Comparison]
+    ranked: Ranked
+    left_out: Mapping[str, Sequence[str]]
+    members: Sequence[str]
+
+    @property
+    def best(self) -> Cell:
+        return self.ranked[0]
+
+    def outside(self) -> list[Cell]:
+        """The methods left out of the ranking that have a result, best first."""
+        names = {name for own in self.left_out.values() for name in own}
+        return [cell for cell in _best_first(self.cells) if cell.method in names]
+
+    def above(self) -> bool:
+        """Whether one of those lies above the best of the ranking."""
+        return any(_goodness(cell) > _goodness(self.best) for cell in self.outside())
+
+    def rivals(self) -> list[str]:
+        """Those of them that no test puts the best of the ranking ahead of."""
+        return [cell.method for cell in self.outside() if not self._ahead_of(cell)]
+
+    def _ahead_of(self, cell: Cell) -> bool:
+        pair = between(self.pairs, self.best.method, cell.method)
+        decided = pair.verdict not in UNDECIDED and pair.p_holm is not None and pair.p_holm < ALPHA
+        return decided and _goodness(self.best) > _goodness(cell)
+
+    def hanging(self, others: Sequence[str]) -> list[str]:
+        """Those methods whose verdict against the best would be the opposite without the pooled run variance."""
+        sides = [{pair.a, pair.b} for pair in self.table.hang_on_pooling(self.pairs)]
+        return [name for name in others if {self.best.method, name} in sides]
+
+
+def _winner(case: _Case) -> Cell | None:
+    """The one method that stands alone, if nothing speaks against naming it."""
+    if len(case.members) != 1 or case.best.status != "done" or case.rivals():
+        return None
+    few = case.best.trained and len(case.best.per_seed) < 3
+    return None if few or case.hanging(_names(case.ranked[1:])) else case.best
 
 
 def rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell], dict[str, list[str]]]:
@@ -105,18 +153,11 @@ def _too_early(pair: Comparison) -> str:
     )
 
 
-def _say(
-    table: Table,
-    cells: Sequence[Cell],
-    pairs: Sequence[Comparison],
-    ranked: Ranked,
-    members: Sequence[str],
-    left_out: Mapping[str, Sequence[str]],
-) -> list[str]:
+def _say(case: _Case) -> list[str]:
     """The verdict in sentences, the headline first."""
-    have = _best_first(cells)
+    table, have = case.table, _best_first(case.cells)
     if not have:
-        states = Counter(cell.status for cell in cells)
+        states = Counter(cell.status for cell in case.cells)
         told = [f"{words.count(n, 'method')} {state}" for state, n in states.items()]
         return [f"No result on {table.place}: {words.listed(told)}."]
     if len(have) == 1:
@@ -124,69 +165,111 @@ def _say(
         said = [
             f"Only {only.method} has a result on {table.place} ({_value(table, only)}): nothing to compare it with."
         ]
-    elif len(members) == 1:
-        said = _one_winner(table, ranked, pairs)
-    elif members:
-        said = _no_single_winner(table, ranked, pairs, members)
+    elif len(case.members) == 1:
+        said = _one_winner(case)
+    elif case.members:
+        said = _no_single_winner(case)
     else:
-        said = _no_ranking(table, have, pairs)
-    if members:
-        said += [f"Not ranked: {words.listed(names)} ({why})." for why, names in left_out.items()]
+        said = _no_ranking(table, have, case.pairs)
+    if len(_tied(have)) == len(have) > 1 and all(cell.unparsable == 1 for cell in have):
+        every = "both methods" if len(have) == 2 else f"all {len(have)} methods"
+        said[0] = f"No completion on {table.place} could be read: {every} are at {_value(table, have[0])}."
+    if case.members:
+        said += [f"Not ranked: {words.listed(names)} ({why})." for why, names in case.left_out.items()]
     lost = [
-        f"{c.method} ({len(c.per_seed)} of {words.count(c.planned_runs, 'run')})" for c in cells if c.status != "done"
+        f"{c.method} ({len(c.per_seed)} of {words.count(c.planned_runs, 'run')})"
+        for c in case.cells
+        if c.status != "done"
     ]
     if lost:
         said.append(f"Without every planned result: {words.listed(lost)}.")
     return said
 
 
-def _one_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison]) -> list[str]:
-    best, second = ranked[0], ranked[1]
-    pair = between(pairs, best.method, second.method)
+def _one_winner(case: _Case) -> list[str]:
+    table, best, second = case.table, case.best, case.ranked[1]
+    pair = between(case.pairs, best.method, second.method)
     gap = words.points(abs(pair.difference or 0), table.percent)
-    if len(ranked) == 2:
-        headline = f"{best.method} beats {second.method} by {gap} on {table.place} ({_value(table, best)})."
-        return [headline, f"Its lead: {_lead(pair, best)}; {_basis(table, ranked)}.", *_two_seeds(ranked)]
-    headline = f"{best.method} beats every other ranked method on {table.place} ({_value(table, best)})."
-    lead = f"It leads the next best, {second.method}, by {gap}, {_lead(pair, best)}; {_basis(table, ranked)}."
-    return [headline, lead, *_two_seeds(ranked)]
+    rivals, lead, hangs = _rivals(case), f"{_lead(pair, best)}; {_basis(table, pair)}", _pooled(case, case.ranked[1:])
+    if len(case.ranked) == 2:
+        headline = f"{best.method} beats {second.method} by {gap} on {table.place} ({_value(table, best)}){rivals}."
+        return [headline, f"Its lead: {lead}.", *hangs, *_two_seeds(case.ranked)]
+    headline = f"{best.method} beats every other ranked method on {table.place} ({_value(table, best)}){rivals}."
+    leads = f"It leads the next best ranked, {second.method}, by {gap}, {lead}."
+    return [headline, leads, *hangs, *_two_seeds(case.ranked)]
 
 
-def _no_single_winner(table: Table, ranked: Ranked, pairs: Sequence[Comparison], members: Sequence[str]) -> list[str]:
-    best, tied = ranked[0], _tied(ranked)
-    rest = [cell for cell in ranked if cell.method in members and cell.method not in tied]
-    near = between(pairs, best.method, rest[0].method if rest else tied[1])
+def _rivals(case: _Case) -> str:
+    """What a headline adds where a method that is not ranked may be as good as the best that is."""
+    rivals = case.rivals()
+    if not rivals:
+        return ""
+    which = "which is not ranked" if len(rivals) == 1 else "which are not ranked"
+    named = words.listed(rivals) if len(rivals) <= NAMED else f"{rivals[0]} and {len(rivals) - 1} others"
+    return f", but no test puts it ahead of {named}, {which}"
+
+
+def _pooled(case: _Case, others: Ranked) -> list[str]:
+    """That the verdict on these against the best rests on the pooled run variance, where it does."""
+    hanging = case.hanging(_names(others))
+    if not hanging:
+        return []
+    named = words.listed(hanging) if len(hanging) <= NAMED else f"{len(hanging)} methods"
+    return [
+        f"This rests on run variance pooled over methods: with each method's own, {case.best.method} against {named} "
+        "would get the opposite verdict."
+    ]
+
+
+def _no_single_winner(case: _Case) -> list[str]:
+    table, ranked, best, tied = case.table, case.ranked, case.best, _tied(case.ranked)
+    rest = [cell for cell in ranked if cell.method in case.members and cell.method not in tied]
+    second = rest[0] if rest else ranked[1]
+    near = between(case.pairs, best.method, second.method)
     gap = words.points(abs(near.difference or 0), table.percent)
-    others = f"{words.listed([cell.method for cell in rest])} {'is' if len(rest) == 1 else 'are'} not separable from"
-    if len(tied) == 1:
-        top = f"{best.method} scored {_most(table)} ({_value(table, best)}), but {others} it"
-    else:
-        top = f"{_together(tied)} tie at {_value(table, best)}" + (f"; {others} {best.method}" if rest else "")
     worse = "above" if table.lower_is_better else "below"
-    lead = (
-        f"{rest[0].method} is {gap} {worse} {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"
-    )
-    headline = f"No single winner on {table.place}: {top}."
-    if len(tied) == len(ranked) > 2:
-        headline = f"Nothing is told apart on {table.place}: all {len(ranked)} methods are at {_value(table, best)}."
-    said = [headline, f"{lead}, {_lead(near, best)}; {_basis(table, ranked)}."]
+    lead = f"{second.method} is {gap} {worse} {best.method}" if rest else f"{best.method} and {tied[1]} differ by {gap}"
+    said = [_top(case, tied, rest), f"{lead}, {_lead(near, best)}; {_basis(table, near)}."]
+    if len(rest) > NAMED:
+        said.append(f"Not separable from {best.method}: {words.listed(_names(rest))}.")
+    said += _pooled(case, ranked[1:])
     if near.mde is not None:
         said.append(
             f"Such a comparison detects {words.points(near.mde, table.percent)} with "
             f"80{words.THIN}% power, before correction for the family."
         )
-    same = {cell.method: pair for cell in ranked[1:] if (pair := between(pairs, best.method, cell.method)).equivalent}
+    same = {
+        cell.method: pair for cell in ranked[1:] if (pair := between(case.pairs, best.method, cell.method)).equivalent
+    }
     if same:
         within = sentences.margin(next(iter(same.values())))
         named = words.listed(list(same))
         said.append(f"Equivalent to {best.method} within {within} (the 90{words.THIN}% CI lies inside): {named}.")
-    untrained = [cell.method for cell in ranked if cell.method in members and not cell.trained]
+    untrained = [cell.method for cell in ranked if cell.method in case.members and not cell.trained]
     if untrained:
         said.append(f"Training is not shown to help: {words.listed(untrained)} is untrained.")
-    below = [cell.method for cell in ranked if cell.method not in members]
+    below = [cell.method for cell in ranked if cell.method not in case.members]
     if below:
         said.append(f"Separated from the best: {words.listed(below)}.")
     return said + _two_seeds(ranked)
+
+
+def _top(case: _Case, tied: Sequence[str], rest: Ranked) -> str:
+    """The headline where several methods are not separable: who is best, and who cannot be told from it."""
+    table, best = case.table, case.best
+    value, others = _value(table, best), f"{len(case.ranked) - len(tied)} others{' ranked' if case.left_out else ''}"
+    if len(tied) == len(case.ranked) > 2:
+        ranked = "ranked methods" if case.left_out else "methods"
+        return f"Nothing is told apart on {table.place}: all {len(tied)} {ranked} are at {value}."
+    named = words.listed(_names(rest)) if len(rest) <= NAMED else f"{len(rest)} of {others}"
+    near = f"{named} {'is' if len(rest) == 1 else 'are'} not separable from"
+    if len(tied) == 1:
+        of = " of those ranked" if case.above() else ""
+        top = f"{best.method} scored {_most(table)}{of} ({value}), but {near} it"
+    else:
+        of = f", the {_most(table)} of those ranked" if case.above() else ""
+        top = f"{_together(tied)} tie at {value}{of}" + (f"; {near} {best.method}" if rest else "")
+    return f"No single winner on {table.place}: {top}."
 
 
 def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list[str]:
@@ -243,15 +326,13 @@ def _value(table: Table, cell: Cell) -> str:
     return f"{words.score(cell.mean, table.percent)} {table.metric}"
 
 
-def _basis(table: Table, ranked: Ranked) -> str:
-    """`n = 500 items, k = 3 seeds each, seed SD 1.3`."""
-    ks = words.seeds(len(cell.per_seed) for cell in ranked if cell.trained)
+def _basis(table: Table, pair: Comparison) -> str:
+    """`n = 500 items, k = 3 seeds each, seed SD 1.3`: what a comparison rests on."""
     alone = table.pool and table.pool.methods == 1 and table.own_variance()
     spread = (
         f", seed SD {words.number(math.sqrt(table.pool.variance), table.percent)}" if table.pool and not alone else ""
     )
-    clusters = "" if table.clusters is None else f" in {words.count(int(table.clusters.max()) + 1, 'cluster')}"
-    return f"n = {words.count(len(table.items), 'item')}{clusters}, {ks}{spread}"
+    return f"{sentences.basis(pair)}{spread}"
 
 
 def _lead(pair: Comparison, first: Cell) -> str:
@@ -272,6 +353,10 @@ def _best_first(cells: Sequence[Cell]) -> list[Cell]:
 def _goodness(cell: Cell) -> float:
     """The mean, more of it better."""
     return (-1 if cell.lower_is_better else 1) * (cell.mean or 0)
+
+
+def _names(cells: Sequence[Cell]) -> list[str]:
+    return [cell.method for cell in cells]
 
 
 def _most(table: Table) -> str:

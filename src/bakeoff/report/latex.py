@@ -64,11 +64,11 @@ def _score_caption(section: Section) -> str:
     verdict = section.verdict
     k = words.seeds(len(cell.per_seed) for cell in section.cells if cell.trained and cell.per_seed)
     told = [f"{section.title}: {tables.metric(section.cells[0])}; n = {words.count(verdict.n_items, 'item')}, {k}."]
-    if verdict.winner_set:
-        bold = "the winner" if len(verdict.winner_set) == 1 else "\N{DAGGER} not separable from the best"
+    if any(tables.mark(section, cell) for cell in section.cells):
+        bold = "the best of those ranked" if len(verdict.winner_set) == 1 else "\N{DAGGER} not separable from the best"
         told.append(f"Bold: {bold} ({_test(section)}).")
     else:
-        told.append("Nothing is ranked.")
+        told.append("Nothing is told apart." if verdict.winner_set else "Nothing is ranked.")
     told.append("Intervals: 95 %, over test items and runs; * over test items only, for this checkpoint.")
     if any(tables.FROM_RUNS in tables.training(cell) for cell in section.cells):
         told.append(f"{tables.FROM_RUNS} Not measured alone: from its runs.")

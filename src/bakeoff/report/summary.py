@@ -121,7 +121,7 @@ def best(line: Line) -> str:
     if not line.winner_set:
         return "no ranking"
     if len(line.winner_set) == 1:
-        return f"{line.winner_set[0]} (ahead, with too few runs to be a winner)"
+        return f"{line.winner_set[0]} (ahead of those ranked, no winner)"
     shown = line.winner_set if len(line.winner_set) <= NAMED else line.winner_set[:1]
     more = len(line.winner_set) - len(shown)
     return words.listed([*shown, *([f"{more} more"] if more else [])]) + " (not separable)"
