@@ -22,7 +22,10 @@ Shown = Callable[[float], str]
 def pareto(
     points: Sequence[Point], untrained: Sequence[Cell], looks: Looks, tick: Shown, full: Shown, height: int = _TALL
 ) -> Plot:
-    """Filled: nothing that costs no more is separably better. Hollow: something is. Dashed lines: untrained models."""
+    """Filled: nothing that costs no more is separably better. Hollow: something is. Dotted: not ranked.
+
+    Dashed lines: untrained models.
+    """
     cells = [*(point.cell for point in points), *untrained]
     percent = all(cell.percent for cell in cells)
     x = decades([point.cost for point in points])
@@ -65,12 +68,13 @@ def _quiet(label: Markup) -> Markup:
 
 
 def _drawn(point: Point, x: Scale, y: Scale, height: int, shade: str, full: Shown) -> Markup:
-    cell, at = point.cell, x.place(point.cost)
+    cell, at, front = point.cell, x.place(point.cost), point.ranked and point.beaten_by is None
     parts = [Markup("<title>{}</title>").format(_told(point, full))]
     if cell.ci_low is not None and cell.ci_high is not None:
         ends = down(y, height, cell.ci_low), down(y, height, cell.ci_high)
-        parts.append(upright(at, *ends, "ci" if point.beaten_by is None else "ci thin"))
-    parts.append(dot(at, down(y, height, cell.mean or 0), 5, "open" if point.beaten_by else "mean"))
+        parts.append(upright(at, *ends, "ci" if front else "ci thin"))
+    disc = "mean" if front else "open" if point.ranked else "open dotted"
+    parts.append(dot(at, down(y, height, cell.mean or 0), 5, disc))
     return Markup('<g class="{}" data-method="{}">{}</g>').format(shade, cell.method, joined(parts))
 
 
@@ -78,6 +82,7 @@ def _told(point: Point, full: Shown) -> str:
     cell = point.cell
     told = f"{cell.method}: {words.score(cell.mean, cell.percent)} "
     told += f"{words.interval(cell.ci_low, cell.ci_high, cell.percent)} for {full(point.cost)}"
+    told += "" if point.ranked else "; not ranked"
     return told + (f"; beaten by {point.beaten_by}, which costs no more" if point.beaten_by else "")
 
 
