@@ -80,7 +80,7 @@ def results(store: Store) -> Results:
         standings=tuple(stand for one in found for stand in one.standings),
         beside=beside(plan, cells, {key: known.record for key, known in graded.items()}),
         lint=lint(plan, runs, graded, cells, verdicts, doubts),
-        win_rates=tuple(win_rates(headlines, {(cell.model, cell.method) for cell in cells if cell.undertuned})),
+        win_rates=tuple(win_rates(headlines, {(c.model, c.method) for c in cells if c.undertuned or c.diverged_runs})),
         tuning=tuned,
     )
 

@@ -9,18 +9,18 @@ from bakeoff.analysis.result import WinRate
 from bakeoff.analysis.scores import Scores
 
 
-def win_rates(headlines: Sequence[Scores], undertuned: Collection[tuple[str, str]] = ()) -> list[WinRate]:
+def win_rates(headlines: Sequence[Scores], left_out: Collection[tuple[str, str]] = ()) -> list[WinRate]:
     """Of every model with two benchmarks or more, its methods' mean win rates, the best first.
 
     Left out are methods that lack a score on one of them, trained methods of which a run gave one answer to everything
-    (what such a run lost to is no rival), and those, by (model, method), that are `undertuned` somewhere. Of fewer than
-    two methods there are none.
+    (what such a run lost to is no rival), and those `left_out` by (model, method): undertuned somewhere, or with a run
+    that diverged. Of fewer than two methods there are none.
     """
     found: list[WinRate] = []
     for model in dict.fromkeys(one.model for one in headlines):
         here = [one for one in headlines if one.model == model and one.arrays]
         names = [name for name in here[0].arrays if all(_fit(one, name) for one in here)] if here else []
-        names = [name for name in names if (model, name) not in undertuned]
+        names = [name for name in names if (model, name) not in left_out]
         if len(here) > 1 and len(names) > 1:
             found += _of_model(model, here, names)
     return found

@@ -17,8 +17,8 @@ def win_rates_explained(results: Results) -> str:
         f"Mean win rate over {one.benchmarks} benchmarks by headline metrics: the share of the other "
         f"{words.count(one.opponents, 'method')} whose mean a method exceeds, a tie half a win. "
         f"95\N{NO-BREAK SPACE}% intervals by a bootstrap over {over}; the benchmarks are taken as they are, so nothing "
-        "is said of others. Left out are methods without a score on every benchmark, or with a run that gave one "
-        "answer to everything."
+        "is said of others. Left out are methods without a score on every benchmark, undertuned ones, and those with a "
+        "run that diverged or gave one answer to everything."
     )
 
 
