@@ -79,10 +79,11 @@ def _scores(section: Section) -> list[str]:
 
 def _score_row(section: Section, cell: Cell) -> list[str]:
     mark = tables.mark(section, cell)
+    out = f" ({escape(why)})" if (why := tables.unranked(section, cell)) else ""
     name = escape(cell.method)
     dagger = " \N{DAGGER}" if cell.scope == "this checkpoint only" and cell.mean is not None else ""
     return [
-        f"**{name}** (best)" if mark == "best" else f"**{name}**" if mark == "top" else name,
+        f"**{name}** (best)" if mark == "best" else f"**{name}**" if mark == "top" else name + out,
         tables.value(cell) or "n/a",
         tables.interval(cell) + dagger,
         " ".join(words.number(score, cell.percent) for score in cell.per_seed) if cell.trained else "",

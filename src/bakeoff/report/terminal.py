@@ -143,7 +143,7 @@ def _grid(section: Section, without: Collection[str], lines: int) -> Table:
 def _row(section: Section, cell: Cell, lines: int) -> dict[str, Text]:
     mark = tables.mark(section, cell)
     style = "bold green" if mark == "best" else "green" if mark == "top" else ""
-    note = mark
+    note = mark or ("not ranked" if tables.unranked(section, cell) and cell.status == "done" else "")
     if cell.status != "done":
         note = cell.status if not note else f"{note}, {cell.status}"
     one = "\N{DAGGER}" if cell.scope == "this checkpoint only" and cell.mean is not None else ""

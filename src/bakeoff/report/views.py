@@ -162,7 +162,7 @@ def _fronts(section: Section, looks: Looks) -> list[Front]:
     untrained = [cell for cell in section.cells if not cell.trained]
     found: list[Front] = []
     for name, told in pareto.COSTS.items():
-        points = pareto.front(section.cells, section.comparisons, name)
+        points = pareto.front(section.cells, section.comparisons, name, section.verdict.unranked)
         if len(points) > 1:
             plot = figures.pareto(points, untrained, looks, *tables.COST_LABELS[name])
             beaten = [(point.cell.method, point.beaten_by) for point in points if point.beaten_by]
@@ -171,14 +171,16 @@ def _fronts(section: Section, looks: Looks) -> list[Front]:
 
 
 def _references(section: Section) -> list[str]:
-    """What differences are drawn against: the best method, and the untrained models."""
+    """What differences are drawn against: the best method (of those ranked, if any are), and the untrained models."""
     sign = 1 if section.cells[0].lower_is_better else -1
     have = sorted((cell for cell in section.cells if cell.mean is not None), key=lambda cell: sign * (cell.mean or 0))
     if len(have) < 2:
         return []
     if len(have) == 2:
         return [have[1].method]
-    return list(dict.fromkeys([have[0].method, *(cell.method for cell in have if not cell.trained)]))
+    out = section.verdict.unranked if section.verdict.winner_set else {}
+    best = next(cell.method for cell in have if cell.method not in out)
+    return list(dict.fromkeys([best, *(cell.method for cell in have if not cell.trained)]))
 
 
 def _against(section: Section, name: str) -> list[Comparison]:

@@ -31,6 +31,7 @@ from bakeoff.report.tables.sections import (
     runs,
     sections,
     status,
+    unranked,
     value,
 )
 from bakeoff.report.tables.sweeps import outlined, swept, swept_explained
@@ -112,6 +113,7 @@ __all__ = [
     "tuning_note",
     "tuning_row",
     "tuning_summary",
+    "unranked",
     "value",
     "whole",
     "win_rate",

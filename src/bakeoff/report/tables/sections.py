@@ -72,10 +72,18 @@ def floor(cells: Sequence[Cell]) -> str:
 
 
 def mark(section: Section, cell: Cell) -> str:
-    """`best` for a winner alone, `top` for a method not separable from the best, else nothing."""
+    """`best` for a winner alone, `top` for a method not separable from the best, else nothing; nor where all tie."""
     if cell.method == section.verdict.winner:
         return "best"
-    return "top" if cell.method in section.verdict.winner_set else ""
+    means = [one.mean for one in section.cells if one.mean is not None]
+    tie = len(means) > 1 and max(means) - min(means) < 1e-9
+    return "top" if cell.method in section.verdict.winner_set and not tie else ""
+
+
+def unranked(section: Section, cell: Cell) -> str:
+    """Why, in short, a method is left out of its benchmark's ranking: `not ranked: a run diverged`; else nothing."""
+    why = section.verdict.unranked.get(cell.method) if section.verdict.winner_set else None
+    return f"not ranked: {why.split(';')[0]}" if why else ""
 
 
 def metric(cell: Cell) -> str:
