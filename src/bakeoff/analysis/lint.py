@@ -33,7 +33,7 @@ def lint(
     return (
         _values(have, said),
         _draws(have, said),
-        _constant(have, said),
+        _constant(have, runs, graded, said),
         _parameters(plan, runs, graded, said),
         _parts(runs, graded, said),
         _percentages(cells),
@@ -59,7 +59,15 @@ def _draws(cells: Sequence[Cell], said: Said) -> Check:
     return _check("pass@k", ("too few draws",), said, clean, "no pass@k with k above 1", len(several))
 
 
-def _constant(cells: Sequence[Cell], said: Said) -> Check:
+def _constant(cells: Sequence[Cell], runs: Sequence[Run], graded: Mapping[str, Graded], said: Said) -> Check:
+    """No run answers all items alike, be it by one answer or by none that can be read."""
+    counted = [one for run in runs if run.key in graded for one in graded[run.key].benchmarks.values()]
+    mute = sum(one.unparsable == one.samples for one in counted if len(one.items) >= CONSTANT_ITEMS)
+    if mute:
+        told = [f"{words.count(mute, 'run')} on a benchmark gave no answer to any item that could be read"]
+        told += [words.count(said["constant"], "doubt") + ": constant"] if said.get("constant") else []
+        kinds = tuple(kind for kind in ("constant", "unparsable") if said.get(kind))
+        return Check(name="constant predictor", state="found", text=f"{'; '.join(told)}.", doubts=kinds)
     enough = {(c.model, c.task, c.benchmark, c.method): len(c.per_seed) for c in cells if c.n_items >= CONSTANT_ITEMS}
     many = sum(enough.values())
     clean = f"None of {words.count(many, 'run')} on a benchmark gave one answer to every item."
