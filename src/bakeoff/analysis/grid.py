@@ -12,6 +12,7 @@ from bakeoff.analysis.metrics import lower_is_better
 from bakeoff.analysis.result import Cell, Comparison
 
 STRONGEST, FAINTEST = 1.0, 0.05
+MOST_PLACES = 4  # decimals of a value
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,15 @@ class Grid:
 
     @property
     def spread(self) -> float:
-        """How far apart the values are."""
+        """How far apart the values are; nothing where that is less than a value's last decimal."""
         means = [cell.mean for cell in self.cells.values() if cell.mean is not None]
-        return max(means) - min(means) if means else 0.0
+        found = max(means) - min(means) if means else 0.0
+        return found if found * self.unit >= 10**-MOST_PLACES else 0.0
+
+    @property
+    def unit(self) -> int:
+        """What values are shown in."""
+        return 100 if self.percent else 1
 
     @property
     def span(self) -> float:
@@ -54,9 +61,9 @@ class Grid:
     @property
     def places(self) -> int:
         """Decimals that tell the values apart: the usual number, or two digits of their spread, at most four."""
-        shown = self.spread * (100 if self.percent else 1)
+        shown = self.spread * self.unit
         return (
-            max(1 if self.percent else 2, min(4, 1 - math.floor(math.log10(shown))))
+            max(1 if self.percent else 2, min(MOST_PLACES, 1 - math.floor(math.log10(shown))))
             if shown
             else 1 + (not self.percent)
         )
@@ -70,7 +77,7 @@ class Grid:
     def strength(self, cell: Cell) -> float | None:
         """How strongly a cell is coloured: 1 for the best, falling linearly over `span`; None without a result.
 
-        Where all values are the same, none is the best and all are faint.
+        Where all values look the same, none is the best and all are faint.
         """
         if cell.mean is None or self.best is None or self.best.mean is None:
             return None

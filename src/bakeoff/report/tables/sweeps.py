@@ -21,7 +21,7 @@ def swept_explained(section: Section, grid: Grid) -> str:
     order = "lower is better, and the stronger the colour, the lower" if grid.lower else "the stronger, the better"
     told = f"Colours: {order}; they span at least a typical interval of a difference, so that noise looks even."
     if not grid.spread:
-        told = "All values are the same, so no cell is coloured as the best."
+        return "All values are the same in the digits shown, so no cell is coloured or has a border as the best."
     members, family = _near(section, grid)
     if not members:
         return f"{told} No border: nothing could be ranked."
@@ -38,8 +38,8 @@ def _smallest(grid: Grid, members: Sequence[str]) -> str:
 
 
 def outlined(section: Section, grid: Grid) -> tuple[str, ...]:
-    """The methods that a grid marks: best, or not separable from the best, by its metric."""
-    return _near(section, grid)[0]
+    """The methods that a grid marks: best, or not separable from the best, by its metric; none where all are alike."""
+    return _near(section, grid)[0] if grid.spread else ()
 
 
 def _near(section: Section, grid: Grid) -> tuple[tuple[str, ...], int]:
