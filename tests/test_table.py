@@ -15,6 +15,7 @@ from scipy import stats
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis import words
+from bakeoff.analysis.metrics import bounds
 from bakeoff.analysis.result import Cell, Comparison
 from bakeoff.analysis.table import Results, results
 from bakeoff.report import tables, write
@@ -422,6 +423,22 @@ def test_what_is_alike_in_every_run_is_said_once(tmp_path: Path) -> None:
     found = results(store)
     assert said(found, "training prompts cut") == "sst2: 3 in every run; the head and the tail were kept."
     assert said(found, "unparsable").endswith("20.0\N{NO-BREAK SPACE}% for every method.")
+
+
+def test_an_interval_holds_nothing_that_its_metric_cannot_be(tmp_path: Path) -> None:
+    """A few items lose much: the t interval of the mean loss would begin below 0."""
+
+    def graded(method: str, seed: int | None, i: int, value: float) -> tuple[dict[str, float], dict[str, Any]]:
+        return {"accuracy": value, "loss": 9.0 * (i == 3), "gain": 9.0 * (i == 3)}, {}
+
+    names = ("accuracy", "loss", "gain")
+    found = results(
+        make_store(tmp_path, stripes({"base": 20, "lora": 30}), ("base", "lora"), graded=graded, metrics=names)
+    )
+    intervals = {c.metric: (c.ci_low, c.ci_high) for c in found.cells if c.method == "base"}
+    assert intervals["gain"][0] == pytest.approx(9 / 40 - stats.t.ppf(0.975, 39) * 9 / 40)
+    assert intervals["loss"] == (0.0, intervals["gain"][1])
+    assert (bounds("bleu"), bounds("loss"), bounds("gain")) == ((0, 100), (0, math.inf), (-math.inf, math.inf))
 
 
 def test_unparsable_answers_and_learning_rates_are_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bakeoff.analysis import statistics as st
 from bakeoff.analysis.aggregates import AGGREGATES, Tally, item_means, tally, unseen_variance
-from bakeoff.analysis.metrics import is_fraction, lower_is_better
+from bakeoff.analysis.metrics import bounds, is_fraction, lower_is_better
 from bakeoff.analysis.result import Cell, CellStatus, Run, Split
 from bakeoff.analysis.scores import Scores
 from bakeoff.store.record import Record, Sample, Solo
@@ -213,7 +213,7 @@ class Table(Scores):
         undefined = sum(self.undefined(run) for run in runs)
         low = high = math.nan
         if array is not None and undefined < len(runs):
-            low, high = self._interval(name, array)
+            low, high = _within(bounds(self.metric), self._interval(name, array), float(array.mean()))
         trained = self.trained[name]
         texts = [record.text_loss for record in records if record.text_loss]
         return Cell(
@@ -268,6 +268,14 @@ class Table(Scores):
         tallies = (self.graded[run.key].tallies[self.benchmark, self.metric] for run in self.done[name])
         n = min(tally.of(self.items).support for tally in tallies) if self.percent else 0
         return st.wilson(float(array[0, 0]) * n, n) if n else st.Interval(math.nan, math.nan)
+
+
+def _within(limits: tuple[float, float], found: st.Interval, mean: float) -> tuple[float, float]:
+    """An interval without what its metric cannot be (a loss below 0); as it is where the mean is that itself."""
+    if not limits[0] <= mean <= limits[1]:
+        return found
+    low, high = np.clip(found, *limits)  # keeps NaN
+    return float(low), float(high)
 
 
 def _equal(array: st.Floats) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 
@@ -23,6 +24,13 @@ def lower_is_better(metric: str) -> bool:
 def is_fraction(metric: str) -> bool:
     """Whether it is by its name a fraction, shown in percent: BLEU counts to 100, losses are nats."""
     return not _words(metric) & OTHER_SCALES
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """Between what its values lie, by its name: losses and error rates are not below 0, BLEU and chrF not above 100."""
+    named = _words(metric)
+    low = 0.0 if named & (COSTS | OTHER_SCALES) else -math.inf
+    return low, 100.0 if named & {"bleu", "chrf"} else math.inf
 
 
 def is_count(metric: str) -> bool:
