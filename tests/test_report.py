@@ -143,6 +143,7 @@ def test_cost_is_what_was_measured_alone(tmp_path: Path) -> None:
             assert shown in text, shown
         assert text.count("Cost per method comes from a short measurement of it alone") >= 1
         assert "42.9" not in text and tables.FROM_RUNS not in text
+    assert [tables.cost(c)["one answer, base = 1"] for c in results(store).cells] == ["", "1.37"]
     lora = next(c for c in json.loads(published)["cells"] if c["method"] == "lora")
     assert lora["solo"] == solo.model_dump() and lora["solo_train_seconds"] == 30.0
     assert lora["peak_bytes"] == 900_000_000
@@ -387,6 +388,22 @@ def test_equal_values_have_no_best_colour_and_near_ones_enough_digits(tmp_path: 
     even = replace(grid, cells={place: cell.model_copy(update={"mean": 0.0}) for place, cell in grid.cells.items()})
     assert {even.strength(cell) for cell in even.cells.values()} == {FAINTEST} and even.places == 1
     assert figures.ramp(even) == "" and "rect" in figures.ramp(grid)
+
+
+def test_values_that_differ_beyond_the_digits_shown_have_no_best(tmp_path: Path) -> None:
+    """BLEU of texts that share no four words: 4e-11 is as good as 0, and the best of such values is noise."""
+    (section,) = tables.sections(results(grid_store(tmp_path)))
+    (grid,) = tables.swept(section)
+    assert grid.spread > 0 and tables.outlined(section, grid)
+    cells = {
+        place: cell.model_copy(update={"mean": 4e-11 * i, "percent": False})
+        for i, (place, cell) in enumerate(grid.cells.items())
+    }
+    noise = replace(grid, metric="bleu", cells=cells, noise=0.0)
+    assert (noise.spread, noise.places) == (0.0, 2)
+    assert {noise.strength(cell) for cell in cells.values()} == {FAINTEST} and figures.ramp(noise) == ""
+    assert tables.outlined(section, replace(noise, metric=grid.metric)) == ()
+    assert tables.swept_explained(section, noise).startswith("All values are the same in the digits shown")
 
 
 def test_a_loss_that_separates_cells_is_outlined_by_its_own_tests(tmp_path: Path) -> None:

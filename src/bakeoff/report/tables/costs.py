@@ -41,7 +41,7 @@ def cost(cell: Cell) -> dict[str, str]:
         "peak memory": _peak(cell) if trained else "",
         "of it the method's": size(solo and solo.added_bytes) if trained else "",
         "one answer": step_time(solo and solo.inference_seconds),
-        "one answer, base = 1": f"{solo.inference_ratio:.2f}" if solo else "n/a",
+        "one answer, base = 1": (f"{solo.inference_ratio:.2f}" if solo else "n/a") if trained else "",
         "context taken": words.count(solo.context_tokens, "token") if solo else "n/a",
         "trainable parameters": whole(cell.trainable_params),
         "of all": share(cell.trainable_percent),
@@ -60,7 +60,7 @@ def cost_values(cell: Cell) -> dict[str, Any]:
         "peak memory": cell.peak_bytes if trained else None,
         "of it the method's": solo and solo.added_bytes,
         "one answer": solo and solo.inference_seconds,
-        "one answer, base = 1": solo and solo.inference_ratio,
+        "one answer, base = 1": solo and solo.inference_ratio if trained else None,
         "context taken": solo and solo.context_tokens,
         "trainable parameters": cell.trainable_params,
         "of all": cell.trainable_percent,
@@ -93,7 +93,9 @@ def cost_explained(results: Results) -> str:
         "prompt and answer, without padding; FLOPs those of matrix products and attention, forward and backward. Peak "
         "memory is the process's resident set on a CPU, and what is allocated (and reserved) on a GPU; beside it, the "
         "part that was not there before the method came. An answer is one prompt of the task read and 16 tokens "
-        "decoded, the adapter not merged, against the same without it; context is taken by virtual tokens."
+        "decoded, the adapter not merged; its ratio is to the same without the adapter, a median over runs of both in "
+        "turn. Times of different rows were taken at different moments and do not compare. Context is taken by virtual "
+        "tokens."
     )
 
 
