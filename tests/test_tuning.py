@@ -149,7 +149,8 @@ def test_an_undertuned_method_is_shown_and_not_ranked(tmp_path):
         == max(point.score or 0 for point in prompt.points)
     )
     (verdict,) = found.verdicts
-    assert "lora" not in verdict.winner_set and verdict.winner == "prompt"
+    assert verdict.winner_set == ("prompt",) and verdict.winner is None, "lora, tuned, might be better"
+    assert "no test puts it ahead of lora, which is not ranked" in verdict.headline
     assert f"lora (undertuned: {lora.undertuned})" in verdict.sentence
     assert {cell.method: cell.undertuned for cell in found.cells}["lora"] == lora.undertuned
     assert [d.text for d in found.doubts if d.kind == "undertuned"] == [f"sst2: lora is not ranked: {lora.undertuned}."]
