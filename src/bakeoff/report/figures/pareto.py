@@ -22,10 +22,7 @@ Shown = Callable[[float], str]
 def pareto(
     points: Sequence[Point], untrained: Sequence[Cell], looks: Looks, tick: Shown, full: Shown, height: int = _TALL
 ) -> Plot:
-    """Filled: nothing that costs no more is separably better. Hollow: something is. Dotted: not ranked.
-
-    Dashed lines: untrained models.
-    """
+    """Filled: nothing that costs no more is separably better. Hollow: something is. Dashed lines: untrained models."""
     cells = [*(point.cell for point in points), *untrained]
     percent = all(cell.percent for cell in cells)
     x = decades([point.cost for point in points])
@@ -73,7 +70,7 @@ def _drawn(point: Point, x: Scale, y: Scale, height: int, shade: str, full: Show
     if cell.ci_low is not None and cell.ci_high is not None:
         ends = down(y, height, cell.ci_low), down(y, height, cell.ci_high)
         parts.append(upright(at, *ends, "ci" if front else "ci thin"))
-    disc = "mean" if front else "open" if point.ranked else "open dotted"
+    disc = "mean" if front else "open" if point.ranked else "open dotted"  # dotted: not ranked
     parts.append(dot(at, down(y, height, cell.mean or 0), 5, disc))
     return Markup('<g class="{}" data-method="{}">{}</g>').format(shade, cell.method, joined(parts))
 
