@@ -165,9 +165,15 @@ def test_files_of_figures_stand_alone(tmp_path: Path, found: Results) -> None:
         "learning-1.svg",
     } <= set(drawn)
     assert "other-1-sweep-lora-accuracy.svg" in drawn
+    unmeasured = alone.render(found.model_copy(update={"cells": tuple(
+        cell.model_copy(update={"peak_bytes": None}) for cell in found.cells
+    )}))  # fmt: skip
+    assert "1-pareto-memory.svg" not in unmeasured, "a figure is named after its own cost"
+    assert "by training time" in unmeasured["1-pareto-time.svg"] and "by training time" in drawn["1-pareto-time.svg"]
+    assert "difference from base" in drawn["1-differences-base.svg"], "the second forest"
     for name, text in drawn.items():
         root = ElementTree.fromstring(text)
         assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("viewBox"), name
         tags = {element.tag.partition("}")[2] for element in root.iter()}
         assert tags <= {"svg", "g", "title", "style", "rect", "line", "circle", "path", "text"}, name
-        assert "prefers-color-scheme" not in text and len(text) < 60_000
+        assert "prefers-color-scheme" not in text and "var(" not in text and "--" not in text and len(text) < 60_000

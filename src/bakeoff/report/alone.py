@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
@@ -19,6 +20,7 @@ from bakeoff.report.views import Forest, Map, View, palette, panels, tuning_pane
 WIDE, EDGE = 760, 16  # pixels
 _NAMES, _NUMBERS = 230, 130  # columns beside strips
 _HEAD = 62  # under which a figure begins
+_COSTS = {"trainable_params": "parameters", "peak_bytes": "memory", "solo_train_seconds": "time"}  # in files' names
 _FONT = 'font-family="system-ui,Helvetica,Arial,sans-serif"'
 
 
@@ -42,11 +44,13 @@ def render(results: Results) -> dict[str, str]:
 def _of_view(view: View, looks: Looks) -> dict[str, str]:
     section = view.section
     found = {"scores": _scores(view)} if any(cell.mean is not None for cell in section.cells) else {}
-    for forest in view.forests[:1]:
-        found["differences"] = _forest(view, forest)
-    for front, name in zip(view.fronts, ("parameters", "memory", "time"), strict=False):
-        note = f"hollow: dominated by a separably better method that costs no more; by {front.cost}"
-        found[f"pareto-{name}"] = _plot(f"{section.title}: {tables.metric(section.cells[0])}", note, front.plot)
+    for i, forest in enumerate(view.forests):
+        found["differences" + (f"-{_slug(forest.against)}" if i else "")] = _forest(view, forest)
+    for front in view.fronts:
+        note = f"hollow: dominated by a separably better method that costs no more; by {front.told}"
+        found[f"pareto-{_COSTS[front.cost]}"] = _plot(
+            f"{section.title}: {tables.metric(section.cells[0])}", note, front.plot
+        )
     for map in view.maps:
         found[f"sweep-{_slug(map.grid.family)}-{_slug(map.grid.metric)}"] = _map(view, map)
     return found
@@ -143,10 +147,13 @@ def _file(title: str, note: str, parts: Iterable[Markup], height: float) -> str:
 
 
 def _light() -> Markup:
-    """The figures' style sheet without its dark half, for readers that know no media queries."""
+    """The figures' style sheet in light colours, without variables and media queries: many readers know none."""
     light, _, rest = asset("figure.css").partition("@media (prefers-color-scheme:dark)")
+    root, _, rules = light.partition("}\n")
+    colours = dict(re.findall(r"--(\w+):(#\w+)", root))
     own = "svg .title{fill:var(--ink);font-size:15px;font-weight:600}svg .row{fill:var(--ink);font-size:12px}"
-    return Markup(light + rest.partition("}}\n")[2] + own)
+    css = (rules + rest.partition("}}\n")[2] + own).replace("--c:", "color:").replace("var(--c)", "currentColor")
+    return Markup(re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], css))
 
 
 def _slug(name: str) -> str:

@@ -39,9 +39,10 @@ class Forest:
 
 @dataclass(frozen=True)
 class Front:
-    """Scores by one cost, and the methods that something separably better beats at no more cost."""
+    """Scores by one cost (a field of Cell, `told` in words), and what something separably better beats at no more."""
 
     cost: str
+    told: str
     plot: Plot
     beaten: list[tuple[str, str]]
 
@@ -166,7 +167,7 @@ def _fronts(section: Section, looks: Looks) -> list[Front]:
         if len(points) > 1:
             plot = figures.pareto(points, untrained, looks, *tables.COST_LABELS[name])
             beaten = [(point.cell.method, point.beaten_by) for point in points if point.beaten_by]
-            found.append(Front(told, plot, beaten))
+            found.append(Front(name, told, plot, beaten))
     return found
 
 
