@@ -9,7 +9,10 @@ from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison, Results
 from bakeoff.report import tables
 from bakeoff.report.tables import Section
+from bakeoff.report.views import turned
 
+MOST = 35  # rows of a table that still fits a page
+LONG = 18  # letters of a name that a column breaks
 HEAD = r"""% Tables for \input{tables.tex}. The document needs \usepackage[utf8]{inputenc}, \usepackage[T1]{fontenc},
 % \usepackage{textcomp} and \usepackage{booktabs}.
 """
@@ -41,12 +44,13 @@ def escape(text: str) -> str:
 def _scores(section: Section) -> str:
     head = ["method", tables.metric(section.cells[0]), "95 % interval", "runs", "trainable", "training"]
     rows = [_score_row(section, cell) for cell in section.cells]
-    return _table(_score_caption(section), f"tab:{section.anchor}-scores", head, rows, "lrrrrr")
+    names = [cell.method for cell in section.cells]
+    return _table(_score_caption(section), f"tab:{section.anchor}-scores", head, rows, names, "rrrrr")
 
 
 def _score_row(section: Section, cell: Cell) -> list[str]:
     mark, one = tables.mark(section, cell), cell.scope == "this checkpoint only" and cell.mean is not None
-    name, value = escape(cell.method), escape(tables.value(cell)) or "n/a"
+    name, value = _name(cell.method), escape(tables.value(cell)) or "n/a"
     if mark:
         tie = r"\textsuperscript{\textdagger}" if len(section.verdict.winner_set) > 1 else ""
         name, value = rf"\textbf{{{name}}}", rf"\textbf{{{value}}}{tie}"
@@ -82,35 +86,60 @@ def _test(section: Section) -> str:
 
 
 def _differences(section: Section) -> str:
+    """All pairs; those with the best mean alone where they are more than a page holds."""
     unit = "points" if section.percent else "difference"
-    head = ["a \N{MINUS SIGN} b", unit, "95 % interval", "p", "p, Holm", "verdict"]
     caption = (
         f"{section.title}: paired differences in {section.cells[0].metric}; n = "
         f"{words.count(section.verdict.n_items, 'item')}; {_test(section)}; intervals are not corrected."
     )
-    rows = [_difference_row(pair) for pair in section.comparisons]
-    return _table(caption, f"tab:{section.anchor}-differences", head, rows, "lrrrrl")
+    pairs, best, few = section.comparisons, _best(section), len(section.comparisons) > MOST
+    if few:
+        pairs = tuple(turned(pair, best) for pair in pairs if best in (pair.a, pair.b))
+        caption += f" Here b = {best}; results.json has all {len(section.comparisons)} pairs."
+    head = ["a \N{MINUS SIGN} b", unit, "95 % interval", "p", "p, Holm", "verdict"]
+    names = [[pair.a] if few else [pair.a, pair.b] for pair in pairs]
+    rows = [[" $-$ ".join(map(_name, own)), *_tested(pair)] for own, pair in zip(names, pairs, strict=True)]
+    return _table(caption, f"tab:{section.anchor}-differences", head, rows, [" - ".join(own) for own in names], "rrrrl")
 
 
-def _difference_row(pair: Comparison) -> list[str]:
+def _best(section: Section) -> str:
+    """The best mean of those that are ranked, of all where none is."""
+    ranked, sign = section.verdict.winner_set, 1 if section.cells[0].lower_is_better else -1
+    known = [cell for cell in section.cells if cell.mean is not None and (cell.method in ranked or not ranked)]
+    return min(known, key=lambda cell: sign * (cell.mean or 0)).method
+
+
+def _tested(pair: Comparison) -> list[str]:
     told = [
-        f"{pair.a} \N{MINUS SIGN} {pair.b}",
         words.signed(pair.difference, pair.percent),
         words.interval(pair.ci_low, pair.ci_high, pair.percent),
         words.p_value(pair.p),
         words.p_value(pair.p_holm),
-        tables.decision(pair),
+        pair.verdict + ("; equivalent" if pair.equivalent else ""),
     ]
     return [escape(text) for text in told]
 
 
-def _table(caption: str, label: str, head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> str:
+def _name(method: str) -> str:
+    """A method's name; a long one may break after a sign, and within words beyond 16 letters."""
+    if len(method) <= LONG:
+        return escape(method)
+    return r"\allowbreak{}".join(map(escape, re.findall(r"[A-Za-z0-9.]{0,16}[^A-Za-z0-9.]|[A-Za-z0-9.]{1,16}", method)))
+
+
+def _table(
+    caption: str, label: str, head: Sequence[str], rows: Iterable[Sequence[str]], names: Sequence[str], sides: str
+) -> str:
+    """A float; where names are long, their column takes what the others leave, and breaks them."""
+    first = r"p{0.27\linewidth}" if max(map(len, names)) > LONG else "l"
+    if first != "l":
+        rows = [(rf"\raggedright\hangindent=1em {name}", *rest) for name, *rest in rows]
     lines = [
         r"\begin{table}",
-        r"\centering\small",
+        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{escape(caption)}}}",
         rf"\label{{{re.sub('[^a-z0-9:-]', '', label)}}}",
-        rf"\begin{{tabular}}{{@{{}}{sides}@{{}}}}",
+        rf"\begin{{tabular}}{{@{{}}{first}{sides}@{{}}}}",
         r"\toprule",
         " & ".join(escape(text) for text in head) + r" \\",
         r"\midrule",

@@ -185,10 +185,10 @@ def _references(section: Section) -> list[str]:
 
 
 def _against(section: Section, name: str) -> list[Comparison]:
-    return [_turned(pair, name) for pair in section.comparisons if name in (pair.a, pair.b)]
+    return [turned(pair, name) for pair in section.comparisons if name in (pair.a, pair.b)]
 
 
-def _turned(pair: Comparison, reference: str) -> Comparison:
+def turned(pair: Comparison, reference: str) -> Comparison:
     """The same comparison as (other - reference)."""
     if pair.b == reference:
         return pair
