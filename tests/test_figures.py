@@ -13,9 +13,10 @@ import pytest
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis import pareto
-from bakeoff.analysis.result import ExpectedBest, Results, Tuned, Tuning
+from bakeoff.analysis.result import Beside, ExpectedBest, Results, Tuned, Tuning, WinRate
 from bakeoff.analysis.table import results
-from bakeoff.report import alone, figures, html, tables, write
+from bakeoff.report import alone, figures, html, tables
+from bakeoff.report.write import as_json
 from bakeoff.store.record import Solo
 
 RATE = {"base": 0.4, "lora": 0.9, "prefix": 0.8, "prompt": 0.6}
@@ -81,7 +82,7 @@ def test_decades_have_ticks_at_any_range() -> None:
 
 
 class Numbers(HTMLParser):
-    """The numbers behind the page's cells, with their texts."""
+    """The numbers behind the page's elements, with their texts."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -90,10 +91,9 @@ class Numbers(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "td":
-            told = dict(attrs)
-            values = [told[name] for name in ("data-value", "data-low", "data-high") if told.get(name)]
-            self.inside = [float(value or "nan") for value in values] or None
+        told = dict(attrs)
+        own = [float(value) for name in ("data-value", "data-low", "data-high") if (value := told.get(name))]
+        self.inside = own or (self.inside if tag == "b" else None)
 
     def handle_data(self, data: str) -> None:
         if self.inside is not None:
@@ -106,27 +106,6 @@ def numbers(data: Any) -> set[float]:
     if isinstance(data, dict | list):
         return {x for one in (data.values() if isinstance(data, dict) else data) for x in numbers(one)}
     return {float(data)} if isinstance(data, int | float) and not isinstance(data, bool) else set()
-
-
-def test_every_number_of_the_tables_is_one_of_results_json(tmp_path: Path) -> None:
-    """Differences may be turned; the method's part of peak memory is the one that is worked out on the page."""
-    paths = write(make_store(tmp_path, bernoulli(RATE, 80, 0.2), tuple(RATE), solo=SOLO), ["html", "json"])
-    known = numbers(json.loads(paths[1].read_text())) | {float(SOLO.added_bytes or 0)}
-    shown = Numbers(paths[0].read_text()).found
-    assert len(shown) > 150
-    units = {"kB": 1e-3, "MB": 1e-6, "GB": 1e-9, "ms": 1e3, "k": 1e-3, "M": 1e-6, "G": 1e-9}
-    for values, text in shown:
-        for value in values:
-            assert value in known or -value in known, (value, text)
-        plain = text.replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ").replace(",", "")
-        first = plain.split()[0].strip("[+")
-        if first == "<":
-            assert abs(values[0]) < 0.001
-        elif "min" not in plain:
-            times = [units[word] for word in plain.split()[1:2] if word in units] or [1.0, 100.0]
-            digits = len(first.partition(".")[2])
-            off = min(abs(float(first) - values[0] * factor) for factor in times)
-            assert off <= 0.5 * 10.0**-digits + 1e-9, (values, text)
 
 
 def tuning(method: str, *scores: float) -> Tuning:
@@ -142,6 +121,52 @@ def tuning(method: str, *scores: float) -> Tuning:
         select_on="validation", points=points, chosen=points[int(np.argmax(scores))].settings, edge=True, flat=False,
         undertuned="the best rate is <at> the grid's edge" if method == "prompt" else None, expected_best=best,
     )  # fmt: skip
+
+
+def beside(method: str, value: float) -> Beside:
+    return Beside(
+        model="gpt2", task="sst2", benchmark="sst2", method=method, metric="accuracy", printed=str(value), value=value,
+        low=value - 0.02, high=value + 0.02, n=872, inferred=False, source="a paper", mean=0.85, ci_low=0.81,
+        ci_high=0.89, n_items=80, runs=3, trained=True, difference=0.85 - value, difference_low=-0.1,
+        difference_high=0.07, verdict="agrees", reason="",
+    )  # fmt: skip
+
+
+def test_every_number_of_the_page_is_one_of_results_json(tmp_path: Path) -> None:
+    """Behind every `data-value`, and behind the curves; differences may be turned."""
+    made = results(make_store(tmp_path, bernoulli(RATE, 80, 0.2), tuple(RATE), solo=SOLO))
+    cells = [
+        cell.model_copy(update={"text_loss": 2.125, "text_loss_changes": (0.5, 0.25, 0.1)} if cell.trained else {})
+        for cell in made.cells
+    ]
+    asked = {**made.provenance, "forgetting": {"text": "some.txt", "texts": 9, "not_available": []}}
+    made = made.model_copy(update={
+        "cells": tuple(cells), "provenance": asked,
+        "tuning": (tuning("lora", 0.625, 0.8125), tuning("prompt", 0.53125)),
+        "win_rates": (WinRate(model="gpt2", method="lora", mean=0.71, ci_low=0.62, ci_high=0.83, benchmarks=2,
+                              opponents=3, scope="runs and items"),),
+        "beside": (beside("lora", 0.901), beside("prefix", 0.7654)),
+    })  # fmt: skip
+    page, published = html.render(made), json.loads(as_json(made))
+    known, shown = numbers(published), Numbers(page).found
+    assert len(shown) > 170
+    units = {"kB": 1e-3, "MB": 1e-6, "GB": 1e-9, "ms": 1e3, "k": 1e-3, "M": 1e-6, "G": 1e-9}
+    for values, text in shown:
+        for value in values:
+            assert value in known or -value in known, (value, text)
+        plain = text.replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ").replace(",", "")
+        first = plain.split()[0].strip("[+")
+        if first == "<":
+            assert abs(values[0]) < 0.001
+        elif "min" not in plain:
+            times = [units[word] for word in plain.split()[1:2] if word in units] or [1.0, 100.0]
+            digits = len(first.partition(".")[2])
+            off = min(abs(float(first) - value * factor) for value in values[:1] for factor in times)
+            assert off <= 0.5 * 10.0**-digits + 1e-9, (values, text)
+    (drawn,) = json.loads(page.partition('id="data">')[2].partition("</script>")[0]).values()
+    for line, curve in zip(drawn, published["curves"], strict=True):
+        assert line["method"] == curve["method"] and line["step"] == curve["step"]
+        assert line["mean"] == pytest.approx(curve["mean"], rel=1e-3)
 
 
 def test_tuning_is_shown_with_what_was_chosen_and_why_not_ranked(found: Results) -> None:

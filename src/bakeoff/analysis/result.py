@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any, Literal
 
 from bakeoff.store.record import Sample, Solo, Status
@@ -106,6 +107,11 @@ class Cell(Frozen):
     text_loss_changes: tuple[float, ...] = ()
     floor: float | None = None
     undertuned: str | None = None
+
+    @property
+    def text_loss_change(self) -> float | None:
+        """What training added to the loss of held-out text, the mean over runs."""
+        return fmean(self.text_loss_changes) if self.text_loss_changes else None
 
 
 class Variance(Frozen):
@@ -405,8 +411,18 @@ class Results(Frozen):
     win_rates: tuple[WinRate, ...] = ()
 
     def published(self) -> dict[str, Any]:
-        """The content of `results.json`: schema 1, full precision, curves and samples left to their own files."""
-        data = self.model_dump(mode="json", exclude={"curves", "samples"})
+        """The content of `results.json`: schema 1, full precision; samples are left to their own files.
+
+        Curves are rounded to six digits. Two numbers are there for readers alone, worked out of their neighbours: a
+        cell's `text_loss_change`, the mean of `text_loss_changes`, and `added_bytes` of its `solo`.
+        """
+        data = self.model_dump(mode="json", exclude={"samples"})
+        for cell, told in zip(self.cells, data["cells"], strict=True):
+            told["text_loss_change"] = cell.text_loss_change
+            if cell.solo:
+                told["solo"]["added_bytes"] = cell.solo.added_bytes
+        for curve in data["curves"]:
+            curve |= {name: [float(f"{x:.6g}") for x in curve[name]] for name in ("step", "mean", "low", "high")}
         order = ("study", "cells", "comparisons", "verdicts", "standings", "confusions", "doubts", "trials")
-        order = (*order, "provenance", "beside", "tuning", "lint", "win_rates")
+        order = (*order, "provenance", "beside", "tuning", "lint", "win_rates", "curves")
         return {"schema": 1, **{name: data[name] for name in order}}

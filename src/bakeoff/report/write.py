@@ -19,7 +19,7 @@ CSV_COLUMNS = (
     "model", "task", "benchmark", "method", "metric", "mean", "ci_low", "ci_high", "scope", "seed_sd", "per_seed",
     "seeds", "n_items", "trainable_params", "total_params", "trainable_percent", "adapter_bytes", "train_seconds",
     "tokens_per_second", "peak_bytes", "status", "split", "lower_is_better", "undefined_seeds", "lanes",
-    "solo_train_seconds",
+    "solo_train_seconds", "diverged_runs", "constant_seeds", "undertuned",
     *(f"solo_{name}" for name in Solo.model_fields),
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What every format shares, as text: sections, quantities, and the rows and explanations of each table."""
 
 from bakeoff.report.tables.answers import Answered, answered, balance, no_label
-from bakeoff.report.tables.beside import BESIDE_EXPLAINED, beside, beside_reasons, beside_summary
+from bakeoff.report.tables.beside import BESIDE_EXPLAINED, beside, beside_reasons, beside_summary, beside_values
 from bakeoff.report.tables.costs import (
     COST_LABELS,
     FROM_RUNS,
@@ -13,7 +13,7 @@ from bakeoff.report.tables.costs import (
     times_explained,
     training,
 )
-from bakeoff.report.tables.forgetting import forgetting, forgetting_explained, forgotten
+from bakeoff.report.tables.forgetting import forgetting, forgetting_explained, forgotten, forgotten_values
 from bakeoff.report.tables.ledger import ledger
 from bakeoff.report.tables.provenance import ASSUMED_EXPLAINED, assumed, banner, commands, how_it_ran
 from bakeoff.report.tables.samples import Answer, Item, items
@@ -47,7 +47,7 @@ from bakeoff.report.tables.tuning import (
     tuning_summary,
 )
 from bakeoff.report.tables.win_rates import win_rate, win_rates_explained
-from bakeoff.report.tables.wins import SHADES, Won, wins
+from bakeoff.report.tables.wins import MANY, SHADES, Won, even, wins
 
 __all__ = [
     "ASSUMED_EXPLAINED",
@@ -55,6 +55,7 @@ __all__ = [
     "COST_LABELS",
     "FROM_RUNS",
     "FROM_RUNS_EXPLAINED",
+    "MANY",
     "SHADES",
     "UNDEFINED",
     "Answer",
@@ -69,6 +70,7 @@ __all__ = [
     "beside",
     "beside_reasons",
     "beside_summary",
+    "beside_values",
     "best",
     "breakable",
     "commands",
@@ -78,11 +80,13 @@ __all__ = [
     "costs",
     "decision",
     "duration",
+    "even",
     "floor",
     "flops",
     "forgetting",
     "forgetting_explained",
     "forgotten",
+    "forgotten_values",
     "how_it_ran",
     "inert",
     "interval",

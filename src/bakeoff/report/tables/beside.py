@@ -53,6 +53,17 @@ def _beside(one: Beside, models: bool, numbers: Mapping[str, int]) -> dict[str, 
     }
 
 
+def beside_values(one: Beside) -> dict[str, float | None]:
+    """The stored numbers behind a row of `beside`, where its text is led by a single one."""
+    apart = one.difference_low is not None and one.difference_high is not None
+    return {
+        "published": one.value,
+        "its n": one.n,
+        "measured": one.mean,
+        "difference": one.difference if apart else None,
+    }
+
+
 def _marks(numbers: Sequence[int]) -> list[str]:
     """Numbers of notes in brackets, `(1 to 4, 7)`; nothing for none."""
     runs: list[list[int]] = []

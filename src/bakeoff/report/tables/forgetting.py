@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Results
 from bakeoff.report.tables.costs import costs
@@ -16,14 +14,19 @@ def forgetting(results: Results) -> list[list[Cell]]:
 
 def forgotten(cell: Cell) -> dict[str, str]:
     """What a method's training did to the loss of held-out text, by the heads of its table."""
-    changes = cell.text_loss_changes
-    assert cell.text_loss is not None
+    change = cell.text_loss_change
+    assert cell.text_loss is not None and change is not None
     return {
         "before": words.number(cell.text_loss, False, 3),
-        "after": words.number(cell.text_loss + fmean(changes), False, 3),
-        "text loss change": _added(fmean(changes)),
-        "per seed": " ".join(map(_added, changes)),
+        "after": words.number(cell.text_loss + change, False, 3),
+        "text loss change": _added(change),
+        "per seed": " ".join(map(_added, cell.text_loss_changes)),
     }
+
+
+def forgotten_values(cell: Cell) -> dict[str, float | None]:
+    """The stored numbers behind `forgotten`, where its text is a single one."""
+    return {"before": cell.text_loss, "text loss change": cell.text_loss_change}
 
 
 def forgetting_explained(results: Results) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bakeoff.analysis import words
 from bakeoff.report.tables.sections import Section
 
 SHADES = 5  # strengths in which a lead is coloured
+MANY = 8  # methods, beyond which columns have numbers for names
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,8 @@ def _won(method: str, other: str, won: int, lost: int, items: int) -> Won:
     shade = round(lead * SHADES) or (lead > 0) - (lead < 0)
     even = words.count(items - won - lost, "item")
     return Won(won, lost, shade, f"{method} wins {won:,}, {other} wins {lost:,}, {even} even, of {items:,}")
+
+
+def even(rows: Sequence[tuple[str, Sequence[Won | None]]]) -> bool:
+    """Whether no method wins an item against any other."""
+    return not any(won.won for _, row in rows for won in row if won)
