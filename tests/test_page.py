@@ -144,6 +144,13 @@ def test_tables_sort_by_the_numbers_behind_their_text(page: Any) -> None:
             found = page.execute_script(means)
             assert found == sorted(found, reverse=turn == "descending")
     assert texts(page, names) == study
+    heads = texts(page, "table.scores thead .sort")
+    assert not any("items" in head for head in heads), "two numbers in one cell do not sort"
+    page.execute_script("document.querySelectorAll('table.scores thead .sort')[2].click()")
+    lows = page.execute_script(
+        "return [...document.querySelectorAll('table.scores [data-low]')].map(e => +e.dataset.low)"
+    )
+    assert lows == sorted(lows, reverse=True), "an interval sorts by its lower end"
 
 
 def test_filters_hide_methods_and_the_link_keeps_them(page: Any) -> None:
@@ -154,6 +161,15 @@ def test_filters_hide_methods_and_the_link_keeps_them(page: Any) -> None:
     assert all("prefix" in text for text in texts(page, "table.differences tbody tr"))
     kept = page.execute_script("return location.hash")
     assert "find=prefix" in kept
+    assert "prefix" in texts(page, "#filtered")[0]
+    assert len(texts(page, ".wins thead th")) == 1 + len(METHODS), "one method stands against all of them"
+    page.execute_script("document.querySelector('nav a[href=\"#cost\"]').click()")
+    wait = "const done = arguments[0]; setTimeout(() => done(location.hash), 50)"
+    assert page.execute_async_script(wait) == "#cost&find=prefix", "a link within the page keeps it"
+    page.execute_script("document.querySelector('#filtered button').click()")
+    assert len(texts(page, "table.scores tbody tr")) == len(METHODS) and texts(page, "#filtered") == []
+    opened(page, "#wins&find=pr")
+    assert len(texts(page, ".wins thead th")) == 3 and len(texts(page, ".wins tbody td")) == 4
     opened(page, "#cost&find=PROMPT")
     assert len(texts(page, "table.scores tbody tr")) == 1 and "prompt" in texts(page, "table.scores tbody tr")[0]
     assert len(texts(opened(page, "#cost&find=%E0%A4%A"), "table.scores tbody tr")) == len(METHODS), "a broken link"
@@ -176,7 +192,17 @@ def test_samples_are_browsed_by_method_by_disagreement_and_by_stage(page: Any) -
     assert len(texts(page, ".item")) == 20, "a link opens what its target is folded in"
 
 
-@pytest.mark.parametrize("width", [400, 1600])
+def test_what_is_folded_is_printed_but_samples(page: Any) -> None:
+    opened(page)
+    state = "return [...document.querySelectorAll('details')].map(one => [one.className, one.open])"
+    before = page.execute_script(state)
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert page.execute_script(state) == [[name, name != "browser"] for name, _ in before]
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert page.execute_script(state) == before
+
+
+@pytest.mark.parametrize("width", [400, 1000, 1600])
 def test_the_page_is_legible(page: Any, width: int) -> None:
     sized = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sized)
@@ -187,6 +213,7 @@ def test_the_page_is_legible(page: Any, width: int) -> None:
             opened(page)
             page.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
             assert page.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [width, width]
+            assert page.execute_script(OVERLAPPING) == []
             assert page.execute_script(SMALLEST) >= 11
             assert page.execute_script(FAINTEST) >= 4.5
     finally:
@@ -194,6 +221,11 @@ def test_the_page_is_legible(page: Any, width: int) -> None:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+OVERLAPPING = """
+return [...document.querySelectorAll('.scores td, .scores th, .differences td, .differences th')]
+  .filter(e => e.checkVisibility() && getComputedStyle(e).display === 'table-cell' && e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.textContent.trim());
+"""
 SMALLEST = """
 const sizes = [...document.querySelectorAll('main *')].filter(e => e.checkVisibility() &&
   [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()))

@@ -10,7 +10,7 @@
     const body = table.tBodies[0], rows = [...body.rows];
     rows.forEach((row, i) => { row.dataset.order = i; });
     all("thead th", table).forEach((head, column) => {
-      if (head.classList.contains("figure") || !head.textContent.trim()) return;
+      if (head.matches(".figure, .unsorted") || !head.textContent.trim()) return;
       const button = make("button", "", "sort");
       button.type = "button";
       button.append(...head.childNodes);
@@ -44,6 +44,11 @@
   const apply = () => {
     const text = state.find.toLowerCase();
     all("main [data-method]").forEach((one) => one.toggleAttribute("hidden", text !== "" && !named(one, text)));
+    all("table:has([data-column])").forEach((table) => {
+      const rows = all("tbody tr[data-method]", table); // of methods against methods, one left is shown against all
+      const narrow = text !== "" && (!rows.length || rows.filter((row) => !row.hidden).length > 1);
+      all("[data-column]", table).forEach((one) => { one.hidden = narrow && !one.dataset.column.toLowerCase().includes(text); });
+    });
     let items = 0, shown = 0;
     all(".item").forEach((item) => {
       const rows = all("tr", item);
@@ -57,7 +62,14 @@
     });
     const count = document.getElementById("count");
     if (count) count.textContent = shown === items ? `${items} items` : `${shown} of ${items} items`;
+    filtered.hidden = !text;
+    filtered.firstChild.textContent = `Filtered: methods whose name has "${state.find}".`;
   };
+  const filtered = make("p", " "); // stands above everything, on paper too, so that a filtered page does not pass for a whole one
+  filtered.id = "filtered";
+  const clear = Object.assign(make("button", "clear"), { type: "button" });
+  clear.addEventListener("click", () => { state.find = document.querySelector("[name=find]").value = ""; apply(); remember(); });
+  filtered.append(clear);
   const choose = (name, label, options) => {
     const select = make("select");
     select.name = name;
@@ -75,6 +87,7 @@
     const box = make("div", "", "tools");
     box.append(find);
     document.querySelector("nav .links").append(box);
+    document.querySelector("nav").after(filtered);
     const browse = document.getElementById("browse");
     if (!browse) return;
     const methods = [...new Set(all(".item tr").map((row) => row.dataset.method))];
@@ -88,10 +101,10 @@
 
   // --- permalinks: #section, and what is filtered: #samples&show=differ&method=lora ---
   const place = () => location.hash.slice(1).split("&")[0];
-  const remember = () => {
+  const remember = (id) => {
     const set = Object.entries(state).filter(([, value]) => value);
     const told = set.map(([name, value]) => `&${name}=${encodeURIComponent(value)}`).join("");
-    history.replaceState(null, "", "#" + (told && state.find === "" ? "samples" : place()) + told);
+    history.replaceState(null, "", "#" + (id ?? (told && state.find === "" ? "samples" : place())) + told);
   };
   const recall = () => {
     const [id, ...set] = location.hash.slice(1).split("&");
@@ -106,7 +119,7 @@
       }
       if (state.show || state.method || state.stage) all(".browser").forEach((one) => { one.open = true; });
       apply();
-    }
+    } else if (Object.values(state).some(Boolean)) remember(id); // a link within the page keeps what is filtered
     const target = id && document.getElementById(id);
     if (!target) return;
     for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
@@ -125,10 +138,10 @@
   });
   const over = (event) => {
     const figure = event.target.closest("figure");
-    all(".dim").forEach((one) => one.classList.remove("dim"));
+    all(".dim, .lit").forEach((one) => one.classList.remove("dim", "lit"));
     const one = event.target.closest("[data-method]");
     if (figure && one && figure.contains(one) && !event.target.closest(".heat"))
-      all("[data-method]", figure).forEach((other) => other.classList.toggle("dim", other.dataset.method !== one.dataset.method));
+      all("[data-method]", figure).forEach((other) => other.classList.add(other.dataset.method === one.dataset.method ? "lit" : "dim"));
     let source = event.target;
     while (source && !told.has(source)) source = source.parentElement;
     tip.hidden = !source;
@@ -169,6 +182,9 @@
   document.addEventListener("pointermove", follow);
   const data = JSON.parse(document.getElementById("data").textContent);
   for (const [id, lines] of Object.entries(data)) readable(document.getElementById(id), lines);
+  // on paper nothing can be unfolded: all of it is printed, but samples only where they are open
+  addEventListener("beforeprint", () => all("main details:not(.browser, [open])").forEach((one) => { one.open = one.dataset.printed = true; }));
+  addEventListener("afterprint", () => all("details[data-printed]").forEach((one) => { one.open = false; delete one.dataset.printed; }));
   addEventListener("hashchange", recall);
   recall();
 })();
