@@ -16,6 +16,7 @@ from bakeoff.analysis import pareto
 from bakeoff.analysis.result import Beside, ExpectedBest, Results, Tuned, Tuning, WinRate
 from bakeoff.analysis.table import results
 from bakeoff.report import alone, figures, html, tables
+from bakeoff.report.views import views
 from bakeoff.report.write import as_json
 from bakeoff.store.record import Solo
 
@@ -106,6 +107,19 @@ def numbers(data: Any) -> set[float]:
     if isinstance(data, dict | list):
         return {x for one in (data.values() if isinstance(data, dict) else data) for x in numbers(one)}
     return {float(data)} if isinstance(data, int | float) and not isinstance(data, bool) else set()
+
+
+def test_labels_of_a_front_cover_nothing(tmp_path: Path) -> None:
+    """Neither each other nor a disc; beyond eight methods they are numbers, and methods on one spot share one."""
+    many = {"base": 0.3, **{f"lora[r={r},learning_rate={rate}]": 0.6 for r in (1, 2, 3, 4, 5) for rate in (1, 2)}}
+    made = results(make_store(tmp_path, lambda *_: [1.0] * 6 + [0.0] * 4, tuple(many), solo=SOLO))
+    (view,) = views(made)
+    assert list(view.numbers) == list(many)[1:] and list(view.numbers.values()) == list(range(1, 11))
+    front = ElementTree.fromstring(f"<svg>{view.fronts[-1].plot.inner}</svg>")
+    labels = ["".join(label.itertext()) for label in front.findall("./g[@class='label']")]
+    assert labels == ["1 to 10"], "every method took the same time and scored the same"
+    page = html.render(made)
+    assert page.count("<b>10</b>&nbsp;lora<wbr>") == 1
 
 
 def tuning(method: str, *scores: float) -> Tuning:

@@ -301,6 +301,9 @@ def test_methods_of_one_name_share_a_colour_and_differ_in_the_dash() -> None:
     assert looks == {"base": "m0 d0", **dict(zip(swept, ("m1 d0", "m1 d1", "m1 d2"), strict=True)), "prompt": "m2 d0"}
     many = [f"{kind}[learning_rate={rate}]" for kind in ("a", "b", "c", "d") for rate in (1, 2, 3, 4)]
     assert len(set(figures.looks(many, []).values())) == 16
+    grid = [f"lora[r={r},learning_rate={rate}]" for r in (4, 8, 16, 32, 64) for rate in (1, 2, 3)]
+    looks = figures.looks(grid, [])
+    assert len(set(looks.values())) == 15 and looks[grid[0]] == "m1 d0" and looks[grid[5]] == "m1 d1 t4"
     assert len(set(figures.looks([str(i) for i in range(12)], []).values())) == 12, "more names than colours"
 
 

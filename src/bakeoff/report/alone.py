@@ -11,6 +11,7 @@ from bakeoff.analysis import words
 from bakeoff.analysis.result import Results
 from bakeoff.report import figures, tables
 from bakeoff.report.figures import Looks
+from bakeoff.report.figures.curves import MANY
 from bakeoff.report.figures.heat import TREND, heat_height
 from bakeoff.report.figures.plot import BELOW
 from bakeoff.report.figures.strips import DOTS, FOREST
@@ -31,7 +32,8 @@ def render(results: Results) -> dict[str, str]:
     for i, view in enumerate(views(results), start=1):
         found |= {f"{i}-{name}.svg": text for name, text in _of_view(view, looks).items()}
     for i, panel in enumerate(panels(results), start=1):
-        note = "training loss, nats per target token, by optimiser step; bands: lowest to highest run"
+        note = "training loss, nats per target token, by optimiser step"
+        note += "; bands: lowest to highest run" if len(panel.lines) <= MANY else ""
         legend = [(figures.key(looks[line.method]), line.method) for line in panel.lines]
         found[f"learning-{i}.svg"] = _plot(f"Learning: {panel.title}", note, panel.plot, legend)
     for i, panel in enumerate(tuning_panels(results), start=1):
@@ -49,7 +51,10 @@ def _of_view(view: View, looks: Looks) -> dict[str, str]:
     for front in view.fronts:
         note = f"hollow: dominated by a separably better method that costs no more; by {front.told}"
         found[f"pareto-{_COSTS[front.cost]}"] = _plot(
-            f"{section.title}: {tables.metric(section.cells[0])}", note, front.plot
+            f"{section.title}: {tables.metric(section.cells[0])}",
+            note,
+            front.plot,
+            [(_line(30, 9, str(number), "end"), name) for name, number in view.numbers.items()],
         )
     for map in view.maps:
         found[f"sweep-{_slug(map.grid.family)}-{_slug(map.grid.metric)}"] = _map(view, map)

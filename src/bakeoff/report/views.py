@@ -73,12 +73,13 @@ class Map:
 
 @dataclass(frozen=True)
 class View:
-    """A benchmark with its figures drawn."""
+    """A benchmark with its figures drawn; `numbers` stand for methods' names in fronts, where these have no room."""
 
     section: Section
     axis: Markup
     rows: list[tuple[Cell, str, Markup]]  # cell, mark, strip
     fronts: list[Front]
+    numbers: dict[str, int]
     forests: list[Forest]
     pairs: Forest
     maps: list[Map]
@@ -96,6 +97,7 @@ class View:
             axis=figures.axis(on, percent),
             rows=[(c, tables.mark(section, c), figures.dots(c, on, looks[c.method])) for c in section.cells],
             fronts=_fronts(section, looks),
+            numbers=figures.numbered(section.cells),
             forests=[Forest.of(name, pairs, across, percent, looks) for name, pairs in turned.items()],
             pairs=Forest.of("", section.comparisons, _ends(section.comparisons), percent, looks),
             maps=[Map.of(section, grid) for grid in tables.swept(section)],
@@ -160,12 +162,12 @@ def _ends(pairs: Sequence[Comparison]) -> figures.Scale:
 
 def _fronts(section: Section, looks: Looks) -> list[Front]:
     """A front for every cost that two methods or more are known by."""
-    untrained = [cell for cell in section.cells if not cell.trained]
+    untrained, numbers = [cell for cell in section.cells if not cell.trained], figures.numbered(section.cells)
     found: list[Front] = []
     for name, told in pareto.COSTS.items():
         points = pareto.front(section.cells, section.comparisons, name, section.verdict.unranked)
         if len(points) > 1:
-            plot = figures.pareto(points, untrained, looks, *tables.COST_LABELS[name])
+            plot = figures.pareto(points, untrained, looks, numbers, *tables.COST_LABELS[name])
             beaten = [(point.cell.method, point.beaten_by) for point in points if point.beaten_by]
             found.append(Front(name, told, plot, beaten))
     return found

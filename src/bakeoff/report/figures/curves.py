@@ -11,15 +11,18 @@ from bakeoff.report.figures.plot import Plot, below, left
 from bakeoff.report.figures.scale import Scale, scale
 from bakeoff.report.figures.strokes import n
 
+MANY = 6  # lines, beyond which a band is drawn only for the one pointed at
+
 
 def curves(lines: Sequence[tuple[Curve, str]], height: int = 220) -> Plot:
     """Each method's mean over runs, in a band from the lowest run to the highest."""
+    many = " many" if len(lines) > MANY else ""
     x = scale([step for curve, _ in lines for step in (curve.step[0], curve.step[-1])], floor=0.0)
     y = scale([v for curve, _ in lines for v in (*curve.low, *curve.high)], most=4)
     parts = [level(y, tick) for tick in y.ticks]
     for curve, shade in lines:
         if curve.runs > 1:
-            parts.append(band(x, y, curve.step, curve.low, curve.high, shade, curve.method))
+            parts.append(band(x, y, curve.step, curve.low, curve.high, shade + many, curve.method))
     parts += [stroke(x, y, curve.step, curve.mean, shade, curve.method) for curve, shade in lines]
     told = "training loss by step: " + ", ".join(f"{curve.method} ends at {curve.mean[-1]:.3f}" for curve, _ in lines)
     places = y.places()

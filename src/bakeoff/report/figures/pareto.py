@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -14,15 +14,27 @@ from bakeoff.report.figures.plot import Plot, below, down, left
 from bakeoff.report.figures.scale import Scale, decades, scale
 from bakeoff.report.figures.strokes import across, dot, joined, text, upright
 
-_TALL, _LETTER, _LINE = 230, 1.75, 12  # a letter's width is in percent of a plane
+_TALL, _LETTER = 230, 1.75  # a letter's width is in percent of a plane
+_OVER, _UNDER, _DISC = 10, 3, 6  # pixels that a label takes above and below its base line, and a disc from its middle
 _LONGEST = 22  # letters of a label
+MANY = 8  # points, beyond which discs have numbers for names
+Box = tuple[float, float, float, float]  # start and end in percent, top and bottom in pixels
 Shown = Callable[[float], str]
 
 
 def pareto(
-    points: Sequence[Point], untrained: Sequence[Cell], looks: Looks, tick: Shown, full: Shown, height: int = _TALL
+    points: Sequence[Point],
+    untrained: Sequence[Cell],
+    looks: Looks,
+    numbers: Mapping[str, int],
+    tick: Shown,
+    full: Shown,
+    height: int = _TALL,
 ) -> Plot:
-    """Filled: nothing that costs no more is separably better. Hollow: something is. Dashed lines: untrained models."""
+    """Filled: nothing that costs no more is separably better. Hollow: something is. Dashed lines: untrained models.
+
+    Discs have their methods' names beside them, or their `numbers` where there are any.
+    """
     cells = [*(point.cell for point in points), *untrained]
     percent = all(cell.percent for cell in cells)
     x = decades([point.cost for point in points])
@@ -30,7 +42,7 @@ def pareto(
     parts = [across(0, 100, down(y, height, mark), "tick") for mark in y.ticks]
     parts += [_untrained(cell, y, height) for cell in untrained if cell.mean is not None]
     parts += [_drawn(point, x, y, height, looks[point.cell.method], full) for point in points]
-    parts += _labels(points, x, y, height, [down(y, height, c.mean) for c in untrained if c.mean is not None])
+    parts += _labels(points, numbers, x, y, height, [down(y, height, c.mean) for c in untrained if c.mean is not None])
     places = y.places(100 if percent else 1)
     return Plot(
         height=height,
@@ -83,37 +95,75 @@ def _told(point: Point, full: Shown) -> str:
     return told + (f"; beaten by {point.beaten_by}, which costs no more" if point.beaten_by else "")
 
 
-def _labels(points: Sequence[Point], x: Scale, y: Scale, height: int, lines: Sequence[float]) -> list[Markup]:
-    """Names beside discs, moved up or down so that none covers another, while there is room; the front's first."""
-    order = sorted(points, key=lambda point: point.beaten_by is not None)
-    taken = [(60.0, 100.0, at - 4) for at in lines]  # start and end in percent, base line: the untrained models'
+def numbered(cells: Sequence[Cell]) -> dict[str, int]:
+    """The numbers that stand for trained methods in a front, in study order; nothing where names have room."""
+    names = [cell.method for cell in cells if cell.trained and cell.mean is not None]
+    return {name: i for i, name in enumerate(names, start=1)} if len(names) > MANY else {}
+
+
+def _labels(
+    points: Sequence[Point], numbers: Mapping[str, int], x: Scale, y: Scale, height: int, lines: Sequence[float]
+) -> list[Markup]:
+    """Names or numbers beside discs, moved so that none covers another or a disc, while there is room.
+
+    The front's come first. Intervals are kept clear while that is possible. Methods on one spot share a label.
+    """
+    spots: dict[tuple[float, float], list[str]] = {}
+    for point in sorted(points, key=lambda point: point.beaten_by is not None):
+        at = x.place(point.cost), down(y, height, point.cell.mean or 0)
+        spots.setdefault(at, []).append(point.cell.method)
+    solid = [(60.0, 100.0, at - 4 - _OVER, at) for at in lines]  # the untrained models' names
+    solid += [(at - 1.3, at + 1.3, mid - _DISC, mid + _DISC) for at, mid in spots]
+    thin = [
+        (x.place(p.cost) - 0.4, x.place(p.cost) + 0.4, down(y, height, p.cell.ci_high), down(y, height, p.cell.ci_low))
+        for p in points
+        if p.cell.ci_low is not None and p.cell.ci_high is not None
+    ]
     drawn: list[Markup] = []
-    for point in order:
-        name, at = _short(point.cell.method), x.place(point.cost)
-        right = at + _LETTER * len(name) < 97
-        start, end = (at + 1, at + 3 + _LETTER * len(name)) if right else (at - 3 - _LETTER * len(name), at - 1)
-        base = _free(down(y, height, point.cell.mean or 0) + 4, start, end, taken, height)
-        if base is None:
+    for (at, mid), names in spots.items():
+        shown = _runs([numbers[name] for name in names]) if numbers else ", ".join(map(_short, names))
+        found = _free(at, mid, _cut(shown), solid + thin, height) or _free(at, mid, _cut(shown), solid, height)
+        if found is None:
             continue  # no room: the tooltip has the name
-        taken.append((start, end, base))
-        mark = Markup('<g class="label" data-method="{}">{}</g>')
-        label = text(at, base, name, "start" if right else "end", 9 if right else -9)
-        drawn.append(mark.format(point.cell.method, label))
+        box, right = found
+        solid.append(box)
+        label = text(at, box[3] - _UNDER, _cut(shown), "start" if right else "end", 9 if right else -9)
+        drawn.append(Markup('<g class="label" data-method="{}">{}</g>').format(names[0], label))
     return drawn
 
 
+def _runs(numbers: Sequence[int]) -> str:
+    """`1, 3`, and `1 to 4` where more than two follow one another."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
 def _short(method: str) -> str:
-    """A name for a label: what is swept by its values alone, the whole cut where it is long."""
+    """A name for a label: what is swept by its values alone."""
     swept = words.swept(method)
-    name = f"{words.base(method)} {', '.join(swept.values())}" if swept else method
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return f"{words.base(method)} {', '.join(swept.values())}" if swept else method
 
 
-def _free(
-    base: float, start: float, end: float, taken: Sequence[tuple[float, float, float]], height: int
-) -> float | None:
-    """The base line nearest to the wished one that no label within `start` to `end` is near; None where all are."""
-    near = [line for a, b, line in taken if a < end and start < b]
-    steps = sorted(range(-26, 27), key=abs)
-    free = (base + step for step in steps if 10 <= base + step <= height - 2)
-    return next((at for at in free if all(abs(at - line) >= _LINE for line in near)), None)
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _free(at: float, mid: float, label: str, taken: Sequence[Box], height: int) -> tuple[Box, bool] | None:
+    """The place nearest to a disc's side that touches nothing taken, and whether it is at its right; None for none."""
+    wide = 2 + _LETTER * len(label)
+    sides = [(at + 1.4, at + 1.4 + wide, True), (at - 1.4 - wide, at - 1.4, False)]
+    within = [(start, end, right) for start, end, right in sides if start >= 0 and end <= 100]
+    for step in sorted(range(-26, 27), key=abs):
+        base = mid + 4 + step
+        if not _OVER <= base <= height - _UNDER:
+            continue
+        for start, end, right in within:
+            box = (start, end, base - _OVER, base + _UNDER)
+            if not any(a < end and start < b and top < box[3] and box[2] < bottom for a, b, top, bottom in taken):
+                return box, right
+    return None
