@@ -23,7 +23,7 @@ from bakeoff.analysis.grid import FAINTEST, grids
 from bakeoff.analysis.summary import summarise
 from bakeoff.analysis.table import results
 from bakeoff.errors import InputError
-from bakeoff.report import figures, summary, tables, terminal, write
+from bakeoff.report import alone, figures, markdown, summary, tables, terminal, write
 from bakeoff.report.markdown import escape
 from bakeoff.store.record import Solo
 from bakeoff.store.store import Store
@@ -293,6 +293,18 @@ def test_scales() -> None:
     assert (on.place(0.48), on.place(0.93)) == pytest.approx((4, 96))
     assert figures.scale([0.7, 0.7]).low < 0.7 < figures.scale([0.7, 0.7]).high
     assert figures.scale([]).ticks
+
+
+def test_markdown_folds_what_is_long_and_embeds_its_figures(tmp_path: Path) -> None:
+    many = {"base": 0.4, **{f"m{i}": 0.5 + 0.05 * i for i in range(6)}}
+    found = results(make_store(tmp_path, bernoulli(many, 60), tuple(many)))
+    text, drawn = markdown.render(found), alone.render(found)
+    embedded = re.findall(r"!\[[^]]+\]\(figures/([^)]+)\)", text)
+    assert len(embedded) == 2 and set(embedded) <= set(drawn)
+    best = found.verdicts[0].winner_set[0]
+    shown, folded = text[text.index(f"With {best}:") :].split("<summary>All 21 pairs</summary>")
+    assert shown.count("two-way t") + shown.count("paired t") == 6
+    assert folded.split("</details>")[0].count("two-way t") + folded.split("</details>")[0].count("paired t") == 21
 
 
 def test_methods_of_one_name_share_a_colour_and_differ_in_the_dash() -> None:

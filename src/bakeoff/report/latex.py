@@ -92,7 +92,7 @@ def _differences(section: Section) -> str:
         f"{section.title}: paired differences in {section.cells[0].metric}; n = "
         f"{words.count(section.verdict.n_items, 'item')}; {_test(section)}; intervals are not corrected."
     )
-    pairs, best, few = section.comparisons, _best(section), len(section.comparisons) > MOST
+    pairs, best, few = section.comparisons, tables.best_ranked(section), len(section.comparisons) > MOST
     if few:
         pairs = tuple(turned(pair, best) for pair in pairs if best in (pair.a, pair.b))
         caption += f" Here b = {best}; results.json has all {len(section.comparisons)} pairs."
@@ -100,13 +100,6 @@ def _differences(section: Section) -> str:
     names = [[pair.a] if few else [pair.a, pair.b] for pair in pairs]
     rows = [[" $-$ ".join(map(_name, own)), *_tested(pair)] for own, pair in zip(names, pairs, strict=True)]
     return _table(caption, f"tab:{section.anchor}-differences", head, rows, [" - ".join(own) for own in names], "rrrrl")
-
-
-def _best(section: Section) -> str:
-    """The best mean of those that are ranked, of all where none is."""
-    ranked, sign = section.verdict.winner_set, 1 if section.cells[0].lower_is_better else -1
-    known = [cell for cell in section.cells if cell.mean is not None and (cell.method in ranked or not ranked)]
-    return min(known, key=lambda cell: sign * (cell.mean or 0)).method
 
 
 def _tested(pair: Comparison) -> list[str]:

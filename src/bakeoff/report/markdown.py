@@ -11,6 +11,7 @@ from bakeoff.analysis.result import Cell, Comparison, Results
 from bakeoff.report import checklist, tables
 from bakeoff.report.tables import Section
 
+MOST = 15  # pairs shown unfolded
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$@]|:(?=//)|^[-+#])")
 
 
@@ -31,8 +32,9 @@ def render(results: Results) -> str:
         lines += ["", "## What this study assumes", "", tables.ASSUMED_EXPLAINED, ""]
         lines += [f"- {escape(note)}" for note in notes]
     lines += ["", f"{tables.intervals_explained(results)} {tables.times_explained(results)}", ""]
-    for section in found:
+    for i, section in enumerate(found, start=1):
         lines += [f"## {escape(section.title)}", "", *_scores(section), ""]
+        lines += _figure(f"{i}-scores.svg", "scores") if any(cell.mean is not None for cell in section.cells) else []
         if section.metrics:
             lines += [escape(tables.metrics_explained(section)), "", *_metrics(section), ""]
         if section.confusions:
@@ -40,14 +42,14 @@ def render(results: Results) -> str:
         for swept in tables.swept(section):
             lines += [*_swept(section, swept), ""]
         if section.comparisons:
-            lines += [*_differences(section), ""]
-    if results.win_rates:
-        lines += ["## Over all benchmarks", "", *_win_rates(results), ""]
-    if results.beside:
-        lines += ["## Published beside measured", "", *_beside(results), ""]
+            lines += [*_differences(section), "", *_figure(f"{i}-differences.svg", "differences from the best mean")]
     lines += _tuning(results)
     lines += ["## Cost", "", tables.cost_explained(results), "", *_costs(results), ""]
+    if results.win_rates:
+        lines += ["## Over all benchmarks", "", *_win_rates(results), ""]
     lines += _forgetting(results)
+    if results.beside:
+        lines += ["## Published beside measured", "", *_beside(results), ""]
     lines += ["## Provenance", "", *_provenance(results), ""]
     return "\n".join(lines)
 
@@ -144,7 +146,18 @@ def _swept(section: Section, swept: Grid) -> list[str]:
     return [f"Swept: {escape(swept.family)}, {escape(swept.metric)}{unit}", "", *grid(head, rows, "r" * len(head))]
 
 
+def _figure(name: str, told: str) -> list[str]:
+    """A figure of `figures/`, embedded."""
+    return [f"![{told}](figures/{name})", ""]
+
+
+def _folded(summary: str, lines: Iterable[str]) -> list[str]:
+    """Lines behind a line that opens them."""
+    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+
+
 def _differences(section: Section) -> list[str]:
+    """All pairs; where they are many, those with the best mean, and all of them folded."""
     unit = ", points" if section.percent else ""
     head = [
         "a",
@@ -156,7 +169,13 @@ def _differences(section: Section) -> list[str]:
         "test",
         "verdict",
     ]
-    return grid(head, [_difference_row(pair) for pair in section.comparisons], "llrrrrll")
+    every = grid(head, map(_difference_row, section.comparisons), "llrrrrll")
+    if len(section.comparisons) <= MOST:
+        return every
+    best = tables.best_ranked(section)
+    near = [pair for pair in section.comparisons if best in (pair.a, pair.b)]
+    folded = _folded(f"All {len(section.comparisons)} pairs", every)
+    return [f"With {escape(best)}:", "", *grid(head, map(_difference_row, near), "llrrrrll"), "", *folded]
 
 
 def _difference_row(pair: Comparison) -> list[str]:
@@ -227,7 +246,9 @@ def _provenance(results: Results) -> list[str]:
         ]
         for run in results.trials
     ]
-    return [*lines, "", *grid(["model", "task", "method", "seed", "status", "key"], rows, "lllrll")]
+    drawn = grid(["model", "task", "method", "seed", "status", "key"], rows, "lllrll")
+    figures = "Every figure of the page is a file in [figures/](figures/)."
+    return [*lines, "", figures, "", *_folded(f"All {words.count(len(rows), 'trial')}", drawn)]
 
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> list[str]:

@@ -20,6 +20,7 @@ from bakeoff.report.tables.samples import Answer, Item, items
 from bakeoff.report.tables.sections import (
     UNDEFINED,
     Section,
+    best_ranked,
     decision,
     floor,
     interval,
@@ -72,6 +73,7 @@ __all__ = [
     "beside_summary",
     "beside_values",
     "best",
+    "best_ranked",
     "breakable",
     "commands",
     "cost",

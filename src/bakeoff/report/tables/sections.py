@@ -86,6 +86,13 @@ def unranked(section: Section, cell: Cell) -> str:
     return f"not ranked: {why.split(';')[0]}" if why else ""
 
 
+def best_ranked(section: Section) -> str:
+    """The best mean of those that are ranked, of all where none is."""
+    ranked, sign = section.verdict.winner_set, 1 if section.cells[0].lower_is_better else -1
+    known = [cell for cell in section.cells if cell.mean is not None and (cell.method in ranked or not ranked)]
+    return min(known, key=lambda cell: sign * (cell.mean or 0)).method
+
+
 def metric(cell: Cell) -> str:
     """A metric as the head of a column: its name, its unit, and which way it counts where that is downwards."""
     return cell.metric + (", %" if cell.percent else "") + (" (lower is better)" if cell.lower_is_better else "")
