@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,12 +14,12 @@ import pytest
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis import pareto
-from bakeoff.analysis.result import Beside, ExpectedBest, Results, Tuned, Tuning, WinRate
+from bakeoff.analysis.result import Beside, ExpectedBest, Results, Shown, Tuned, Tuning, WinRate
 from bakeoff.analysis.table import results
 from bakeoff.report import alone, figures, html, tables
 from bakeoff.report.views import views
 from bakeoff.report.write import as_json
-from bakeoff.store.record import Solo
+from bakeoff.store.record import Sample, Solo
 
 RATE = {"base": 0.4, "lora": 0.9, "prefix": 0.8, "prompt": 0.6}
 GRID = [f"lora[r={r},learning_rate={rate}]" for r in (4, 8) for rate in (0.0001, 0.001)]
@@ -72,6 +73,17 @@ def test_shown_items_are_the_first_and_those_methods_differ_on(tmp_path: Path) -
     assert [one.id for one in shown] == [f"sst2-{i}" for i in (0, 1, 2, *range(10, 100, 10))]
     assert [one.agreement for one in shown[:4]] == ["differ", "wrong", "wrong", "differ"]
     assert all(len(one.answers) == 4 for one in shown)
+
+
+def test_samples_show_details_for_people_and_colour_what_is_right_or_wrong(found: Results) -> None:
+    sample = Sample(
+        benchmark="sst2", id="x", text="yes", scores={"a": 0.0, "b": 1.0, "c": 0.5},
+        detail={"stage": "label", "bleu": [5, 150, 1], "bleu_signature": "nrefs:1"},
+    )  # fmt: skip
+    shown = Shown(model="gpt2", task="sst2", benchmark="sst2", method="lora", seed=0, samples=(sample,))
+    page = html.render(found.model_copy(update={"samples": (shown,)}))
+    assert re.findall(r'class="score ?(\w*)">(\w)', page) == [("wrong", "a"), ("good", "b"), ("", "c")]
+    assert "<b>stage</b> label" in page and "bleu" not in page[page.index('id="samples"') :]
 
 
 def test_decades_have_ticks_at_any_range() -> None:

@@ -78,6 +78,7 @@ def test_the_sentence():
     )
     assert words.overlap("x", 1, 0, 9).startswith("1 of 9") and "is also" in words.overlap("x", 1, 0, 9)
     assert words.overlap("x", 0, 0, 9).startswith("None of 9")
+    assert words.overlap("x", 0, 5, 9).endswith("is in the training set, but 5 share 13 words in a row with it.")
 
 
 def rows(path: str, split: str, field: str) -> list[Example]:

@@ -70,6 +70,11 @@ def overlap(where: str, exact: int, ngram13: int, of: int) -> str:
         return (
             f"None of {count(of, 'test item')} of {where} is in the training set or shares 13 words in a row with it."
         )
+    if not exact:
+        return (
+            f"None of {count(of, 'test item')} of {where} is in the training set, but {ngram13:,} "
+            f"{'shares' if ngram13 == 1 else 'share'} 13 words in a row with it."
+        )
     there = f"{exact:,} of {count(of, 'test item')} of {where} {'is' if exact == 1 else 'are'} also in the training set"
     return f"{there}, and {ngram13:,} {'shares' if ngram13 == 1 else 'share'} 13 words in a row with it."
 

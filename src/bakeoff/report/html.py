@@ -20,6 +20,7 @@ from bakeoff.report.views import Panel, View, palette, panels, tuning_panels, vi
 
 PAGE = Path(__file__).parent / "page"
 STYLES = ("figure.css", "page.css")
+_COUNTED = ("bleu", "bleu_signature")  # a sample's details that tell people nothing: counts for a mean over items
 
 
 def render(results: Results) -> str:
@@ -104,11 +105,11 @@ def _overview(drawn: Sequence[View]) -> list[tuple[Section, dict[str, Cell]]]:
 
 
 def _notes(results: Results) -> list[tuple[str, str]]:
-    """The runner's remarks on models, methods and tasks, as label and text."""
+    """The runner's remarks on models and tasks, as label and text; methods have a table of their own."""
     told = results.provenance.get("notes") or {}
     return [
         (f"{kind[:-1]} {name}", str(text))
-        for kind in ("models", "methods", "tasks")
+        for kind in ("models", "tasks")
         for name, text in (told.get(kind) or {}).items()
     ]
 
@@ -136,9 +137,11 @@ def _rounded(value: Any) -> Any:
 
 
 def _detail(detail: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    """A sample's details for people: short values as they are, others as JSON, cut."""
+    """A sample's details for people: short values as they are, others as JSON, cut; counts are left out."""
     rows: list[tuple[str, str]] = []
     for name, value in detail.items():
+        if name in _COUNTED:
+            continue
         text = value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False, default=str)
         rows.append((name, text if len(text) <= 160 else text[:160] + " ..."))
     return rows

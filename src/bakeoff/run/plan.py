@@ -429,6 +429,7 @@ def _amounts(task: Task, found: Splits, spec: TaskSpec) -> str:
     if spec.split == "validation":
         tested = f"judged on {sum(len(rows) for rows in found.benchmarks.values())} held-out training examples"
     else:
-        tested = "tested on " + ", ".join(f"{len(rows)} of {name}" for name, rows in found.benchmarks.items())
+        tested = "tested on " + ", ".join(f"{len(rows):,} of {name}" for name, rows in found.benchmarks.items())
     how = " Labels are written, not scored." if spec.answering == "generate" else ""
-    return f"{task.summary} Trained on {len(found.train)}, {tested}.{how}".strip()
+    summary = f"{task.summary.rstrip('.')}. " if task.summary else ""
+    return f"{summary}Trained on {len(found.train):,}, {tested}.{how}"
