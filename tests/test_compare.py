@@ -187,6 +187,18 @@ def test_less_of_a_loss_is_better(tmp_path: Path) -> None:
     assert plain(sentence(pair)).startswith(f"A beats B by {-pair.difference:.2f}, 95 % CI [0.9")
 
 
+def test_one_seed_of_an_error_rate_won_where_it_did_not_err(tmp_path: Path) -> None:
+    """A errs on 30 of 100 items, B on 10 of those: B answered 20 that A missed."""
+    a, b = [1.0] * 30 + [0.0] * 70, [1.0] * 10 + [0.0] * 90
+    (tmp_path / "t.csv").write_text(rows({("A", "0"): a, ("B", "0"): b}))
+    (scores,) = read(tmp_path / "t.csv", metric="error")
+    (pair,) = wins.counted(scores, scores.comparisons())
+    assert (pair.only_a, pair.only_b, pair.items_a, pair.items_b) == (0, 20, 0, 20)
+    assert "A answered 0 items that B missed, and B 20 that A missed" in plain(sentence(pair))
+    (right,) = of(rows({("A", "0"): 1 - np.array(a), ("B", "0"): 1 - np.array(b)}), tmp_path)
+    assert (right.only_a, right.only_b, right.p) == (pair.only_a, pair.only_b, pair.p)
+
+
 def test_items_in_clusters(tmp_path: Path) -> None:
     """Items of a cluster alike: C clusters tell no more than C items would."""
     rng = np.random.default_rng(5)

@@ -134,7 +134,8 @@ class Scores:
             source, test = "none", "paired t over items"
             binary = self._binary[a] and self._binary[b] and self.clusters is None
             if x.runs == y.runs == 1 and binary and x.items.size > 1:
-                split, test = st.mcnemar(x.items, y.items), "exact McNemar"
+                won = (y, x) if self.lower_is_better else (x, y)  # of errors the 0 is the right answer
+                split, test = st.mcnemar(won[0].items, won[1].items), "exact McNemar"
         else:
             found = self._difference(a, b)
             source = self._source(a, b)
