@@ -164,6 +164,24 @@ def test_one_seed_says_nothing_of_methods_and_an_empty_seed_is_no_training(tmp_p
     assert [pair.equivalent for pair in (one, mixed, early, none)] == [None] * 4
 
 
+def test_two_seeds_get_no_verdict_from_their_own_variance(tmp_path: Path) -> None:
+    """A's runs agree and B's lie 50 items apart: Bartlett parts them. C's and D's vary alike, and are pooled."""
+
+    def first(*rights: int, n: int = 400) -> list[list[float]]:
+        return [[float(i < right) for i in range(n)] for right in rights]
+
+    def scores(**runs: list[list[float]]) -> dict[tuple[str, str], list[float]]:
+        return {(name, str(seed)): run for name, own in runs.items() for seed, run in enumerate(own)}
+
+    (apart,) = of(rows(scores(A=first(350, 350), B=first(150, 250))), tmp_path)
+    assert (apart.seed_variance, apart.verdict) == ("own", "too few seeds")
+    assert "two seeds are too few, they tell too little of run-to-run variance" in sentence(apart)
+    assert "untrained" not in sentence(apart)
+    (alike,) = of(rows(scores(C=first(350, 352), D=first(200, 203))), tmp_path)
+    assert (alike.seed_variance, alike.verdict) == ("pooled", "a better")
+    assert sentence(alike).endswith("Two seeds: the interval rests on the pooled seed variance.")
+
+
 def test_equivalence_is_said_of_methods_alone_and_where_the_margin_holds(tmp_path: Path) -> None:
     base = (np.arange(4000) % 3 > 0).astype(float)
     off = base.copy()

@@ -28,7 +28,8 @@ Decision = Literal[
 - `not separable`: the test ran, and it is not.
 - `rests on pooling`: a method with two seeds against an untrained model; the run variance is that pooled over several
   methods, so the interval may be read, but nothing is decided by it.
-- `too few seeds`: the same where the run variance is the method's own, of one degree of freedom.
+- `too few seeds`: a method with two seeds whose run variance is not pooled, against any other: it has one degree of
+  freedom.
 - `these checkpoints only`: one seed of a trained method; items alone were tested, nothing is said of the methods.
 - `not testable`: fewer than two items.
 """

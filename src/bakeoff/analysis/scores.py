@@ -201,9 +201,11 @@ class Scores:
         runs = [pair[k] for name, k in (("a", "k_a"), ("b", "k_b")) if self.trained[pair[name]]]
         if any(k == 1 for k in runs):
             return "these checkpoints only"
-        if len(runs) == 1 and runs[0] == 2:
-            pooled = self.pool is not None and self.pool.methods > 1 and pair["seed_variance"] == "pooled"
-            return "rests on pooling" if pooled else "too few seeds"
+        if 2 in runs:
+            if pair["seed_variance"] != "pooled" or self.pool is None or self.pool.methods < 2:
+                return "too few seeds"
+            if len(runs) == 1:
+                return "rests on pooling"
         if not pair["p_holm"] < ALPHA:
             return "not separable"
         return "a better" if (pair["difference"] > 0) != self.lower_is_better else "b better"

@@ -22,16 +22,11 @@ def sentence(pair: Comparison) -> str:
     if pair.verdict == "these checkpoints only":
         return f"{_checkpoints(pair)} One seed says nothing about the methods."
     if pair.verdict in ("a better", "b better"):
-        return f"{_beats(pair)}, {_interval(pair)}, {_holm(pair)}, {basis(pair)}.{_within(pair)}"
+        return f"{_beats(pair)}, {_interval(pair)}, {_holm(pair)}, {basis(pair)}.{_within(pair)}{_flag(pair)}"
     scored = f"{_scored(pair)}, {_interval(pair)}"
     if pair.verdict == "not separable":
-        return f"{scored}; not separable, {_holm(pair)}, {basis(pair)}. {detectable(pair)}{_within(pair)}"
-    why = (
-        "the interval rests on the seed variance pooled over methods"
-        if pair.verdict == "rests on pooling"
-        else "two seeds tell too little of run-to-run variance"
-    )
-    return f"{scored}; no verdict: two seeds are too few to set against an untrained model, {why}. ({basis(pair)})"
+        return f"{scored}; not separable, {_holm(pair)}, {basis(pair)}. {detectable(pair)}{_within(pair)}{_flag(pair)}"
+    return f"{scored}; no verdict: {_too_few(pair)}. ({basis(pair)})"
 
 
 def basis(pair: Comparison) -> str:
@@ -134,6 +129,19 @@ def _seeds(pair: Comparison) -> str:
     if pair.k_b == 1 and not one_seed:
         return f"k = {pair.k_a}{words.THIN}seeds ({pair.b} is untrained)"
     return f"k = {pair.k_a} and {pair.k_b}{words.THIN}seeds"
+
+
+def _too_few(pair: Comparison) -> str:
+    """Why two seeds give no verdict."""
+    if pair.verdict == "rests on pooling":
+        why = "the interval rests on the seed variance pooled over methods"
+        return f"two seeds are too few to set against an untrained model, {why}"
+    against = " to set against an untrained model" if pair.k_b == 1 else ""
+    return f"two seeds are too few{against}, they tell too little of run-to-run variance, which is not pooled here"
+
+
+def _flag(pair: Comparison) -> str:
+    return " Two seeds: the interval rests on the pooled seed variance." if 2 in (pair.k_a, pair.k_b) else ""
 
 
 def _within(pair: Comparison) -> str:

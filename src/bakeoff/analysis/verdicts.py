@@ -14,7 +14,7 @@ from bakeoff.analysis.result import ALPHA, Cell, Comparison, Verdict
 
 Ranked = Sequence[Cell]  # best first
 NAMED = 4  # so many methods that tie are named, of more the first
-UNDECIDED = ("too few seeds", "rests on pooling")  # an untrained model against a method with two seeds
+UNDECIDED = ("too few seeds", "rests on pooling")  # a method with two seeds against an untrained one, or not pooled
 
 
 def verdict(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Verdict:
@@ -101,8 +101,8 @@ def rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell]
     """The cells that may be ranked, best first, and the others by why not.
 
     Left out: one seed (nothing is known of the method), a run that collapsed or diverged (a training failure, not a
-    skill), an undertuned method (another learning rate may do better), and an untrained model where the best method has
-    two seeds. A ranking takes two cells, one of them trained.
+    skill), an undertuned method (another learning rate may do better), and what cannot be set against the best
+    method with two seeds. A ranking takes two cells, one of them trained.
     """
     why: dict[str, list[str]] = {}
     ranked: list[Cell] = []
@@ -118,9 +118,14 @@ def rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell]
         else:
             ranked.append(cell)
     best = next((cell.method for cell in ranked if cell.trained), None)
-    early = {pair.b: pair for pair in pairs if pair.a == best and pair.verdict in UNDECIDED}
-    for pair in early.values():
-        why.setdefault(_too_early(pair), []).append(pair.b)
+    early = {
+        cell.method: pair
+        for cell in ranked
+        for pair in pairs
+        if {pair.a, pair.b} == {best, cell.method} and pair.verdict in UNDECIDED
+    }
+    for name, pair in early.items():
+        why.setdefault(_too_early(pair), []).append(name)
     ranked = [cell for cell in ranked if cell.method not in early]
     testable = all(between(pairs, ranked[0].method, cell.method).p_holm is not None for cell in ranked[1:])
     return (ranked if testable and len(ranked) > 1 and any(cell.trained for cell in ranked) else []), why
@@ -139,9 +144,9 @@ def between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:
 
 
 def _too_early(pair: Comparison) -> str:
-    """Why an untrained model is not ranked beside a method with two seeds."""
+    """Why a method, mostly an untrained model, is not ranked beside one with two seeds."""
     if pair.verdict == "too few seeds":
-        return "two seeds are too few to set against an untrained model"
+        return f"two seeds are too few{' to set against an untrained model' if pair.k_b == 1 else ''}"
     gap, where = (
         words.points(abs(pair.difference or 0), pair.percent),
         "above" if (pair.difference or 0) > 0 else "below",
@@ -288,7 +293,7 @@ def _no_ranking(table: Table, have: Ranked, pairs: Sequence[Comparison]) -> list
     elif any(cell.undertuned for cell in trained):
         why = "No ranking: methods are undertuned"
     elif any(len(cell.per_seed) == 2 for cell in trained):
-        why = "No verdict: two seeds are too few to set against an untrained model"
+        why = "No verdict: two seeds are too few" + (" to set against an untrained model" if pair.k_b == 1 else "")
     else:
         why = "No verdict: too few runs and items to compare methods"
     who = "on these checkpoints" if pair.verdict == "these checkpoints only" else "here"
