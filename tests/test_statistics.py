@@ -131,6 +131,21 @@ def test_clustered_variance_spelled_out_and_of_singletons_the_usual() -> None:
     assert math.isnan(s.paired_difference(x, y, clusters=np.zeros(20, int)).p)
 
 
+def test_items_that_make_up_for_each_other_leave_degrees_of_freedom_and_the_run_variance() -> None:
+    """Twins of which every run gets just one right, but A's first both of three pairs: V is that of runs."""
+    rng = np.random.default_rng(6)
+    first = (rng.random((2, 3, 40)) < 0.5).astype(float)
+    x = np.stack([first, 1 - first], axis=-1).reshape(2, 3, 80)
+    x[0, 0, :6] = 1.0
+    a, b = x
+    found = s.paired_difference(a, b, clusters=np.arange(80) // 2)
+    assert found.parts.residual == found.parts.items < found.parts.runs
+    assert found.variance == pytest.approx(found.parts.runs)
+    assert found.df >= min(found.parts.df_items, found.parts.df_runs) >= 2
+    one = s.Parts(1e-9, 1e-4, 1e-4, 99.0, 4.0)
+    assert s.combined(one) == (pytest.approx(1e-9), 4.0), "by Satterthwaite alone it were 4e-10"
+
+
 def test_equal_clusters_of_equal_items_are_one_item_each() -> None:
     """The clustered interval of copied items is that of the originals (one run each, so no residual to take off)."""
     rng = np.random.default_rng(22)
@@ -313,6 +328,13 @@ def test_nothing_varied_is_no_proof() -> None:
     interval = s.mean_interval(ones)
     assert interval.high == 1.0
     assert interval.low == pytest.approx(stats.binomtest(100, 100).proportion_ci(method="wilson").low)
+
+
+def test_rounding_is_no_variance() -> None:
+    """Scores to 1,000, apart by .1 on every item: V_item is that of rounding, and counts as none."""
+    b = np.random.default_rng(2).random((3, 50)) * 1000
+    thousands, ones = s.paired_difference(b + 0.1, b), s.paired_difference(np.full((3, 50), 0.1), np.zeros((3, 50)))
+    assert thousands.parts.items == pytest.approx(ones.parts.items)
 
 
 def test_what_cannot_be_known_is_nan() -> None:

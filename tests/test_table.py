@@ -629,4 +629,5 @@ def _variance(a: list[list[float]], b: list[list[float]], pool: tuple[float, int
         v_res += (total - between) / ((len(x) - 1) * (n - 1)) / (len(x) * n)
         v_run += pool[0] / len(x)
     v = v_item + max(v_run - v_res, 0)
-    return v, v**2 / (v_item**2 / (n - 1) + v_run**2 / pool[1])
+    satterthwaite = v**2 / (v_item**2 / (n - 1) + v_run**2 / pool[1])
+    return v, max(satterthwaite, min(n - 1, pool[1]) if v_run else n - 1)

@@ -134,7 +134,8 @@ class Comparison(Frozen):
     `test` is how p came about; `p_holm` adjusts it within the `family` of all tested pairs of this model, task and
     benchmark. `verdict` is a `Decision`. `seed_variance` says whose run variance V holds: that pooled over methods,
     each method's own, one of either, or none. `mde` is the difference that one such comparison, before the correction
-    for its family, detects with 80 % power. `equivalent` says whether the difference lies within `margin` of 0 by two
+    for its family, detects with 80 % power; None where no possible difference is so large. Ends of intervals lie within
+    what a difference can be. `equivalent` says whether the difference lies within `margin` of 0 by two
     one-sided tests (`p_equivalence`, of this pair alone), which is where the 90 % interval lies within it; None where
     no margin was declared or there is no verdict about methods. `clusters` counts those of the items, if there are any.
     `items_a` and `items_b` are the items that a and b win, by the mean over runs; None for an aggregate.

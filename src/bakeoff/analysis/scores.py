@@ -147,14 +147,14 @@ class Scores:
             "a": a,
             "b": b,
             "difference": found.difference,
-            "ci_low": _finite(found.low),
-            "ci_high": _finite(found.high),
+            "ci_low": self._within(found.low),
+            "ci_high": self._within(found.high),
             "p": split.p if split else _finite(found.p),
             "p_holm": None,
             "test": test,
             "seed_variance": source,
             "df": _finite(found.df),
-            "mde": _finite(found.mde),
+            "mde": None if self._widest < found.mde else _finite(found.mde),
             "n_items": x.items.size,
             "k_a": x.runs,
             "k_b": y.runs,
@@ -175,6 +175,15 @@ class Scores:
     def _widened(self, found: st.Difference, a: str, b: str) -> st.Difference:
         return st.widened(found, self.unseen.get(a, 0.0) + self.unseen.get(b, 0.0))
 
+    @property
+    def _widest(self) -> float:
+        """No difference is larger: 1 for shares of items (an aggregate may be a correlation)."""
+        return 1.0 if self.percent and not self.aggregate else math.inf
+
+    def _within(self, end: float) -> float | None:
+        """An interval's end, no farther out than a difference can be."""
+        return max(-self._widest, min(end, self._widest)) if math.isfinite(end) else None
+
     def _source(self, a: str, b: str) -> Literal["pooled", "own", "mixed"]:
         shared = {name in self.pooled for name in (a, b) if self.trained[name]}
         return "mixed" if len(shared) > 1 else "pooled" if shared == {True} else "own"
@@ -189,8 +198,8 @@ class Scores:
             family=family,
             verdict=verdict,
             margin=self.margin,
-            ci90_low=_finite(within.low),
-            ci90_high=_finite(within.high),
+            ci90_low=self._within(within.low),
+            ci90_high=self._within(within.high),
             p_equivalence=_finite(within.p),
             equivalent=within.equivalent,
         )

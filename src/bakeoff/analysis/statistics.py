@@ -8,7 +8,8 @@ items is `V = V_item + max(V_run - V_res, 0)`, where
 - `V_run = s2 / k`, s2 the variance of the run means: the sampling of runs, and the averaged residual once more;
 - `V_res = r / (k n)`, r the residual mean square of the item x run table: what was counted twice.
 
-Degrees of freedom follow Satterthwaite (1946): `df = V^2 / (V_item^2 / (n - 1) + V_run^2 / df_run)`. An interval from
+Degrees of freedom follow Satterthwaite (1946): `df = V^2 / (V_item^2 / (n - 1) + V_run^2 / df_run)`, and are never
+fewer than n - 1 or df_run, the less of the two (V may be less than its parts). An interval from
 items alone, the usual one, covers as little as 67 % where it claims 95 % when runs differ (tests/test_statistics.py).
 
 Three runs say little about their own variance, so s2 is pooled over methods where that is fair (`pooling`):
@@ -23,7 +24,8 @@ Bartlett's test is weak on three runs: among four steady methods at 90 % they co
 
 Items that hang together (questions about one passage, `clusters`) are sampled together: with the C clusters' sums of
 deviations `e_c`, `V_item = C / (C - 1) sum_c e_c^2 / n^2` on C - 1 degrees of freedom (Miller 2024, and inspect_ai's
-`stderr`); clusters of one item give the formula above. V_res stays that of single items, which takes off less.
+`stderr`); clusters of one item give the formula above. V_res stays that of single items, but is no more than V_item: a
+statement and its negation make up for each other where a method says the same of both.
 
 Everything is in the unit of the scores. What cannot be estimated (one item, one value) is NaN, never 0.
 """
@@ -337,7 +339,8 @@ def combined(parts: Parts) -> tuple[float, float]:
     """V and df, as in the module's first lines."""
     variance = parts.items + max(parts.runs - parts.residual, 0.0)
     noise = parts.items**2 / parts.df_items + parts.runs**2 / parts.df_runs
-    return variance, variance**2 / noise if noise > 0 else parts.df_items
+    least = min(parts.df_items, parts.df_runs)
+    return variance, max(variance**2 / noise, least) if noise > 0 else parts.df_items
 
 
 def redesigned(parts: Parts, k: int, seeds: float, items: float) -> Parts:
@@ -522,7 +525,8 @@ def _parts(d: Floats, sides: Sequence[Side], pools: Sequence[SeedPool | None], c
     v_item, n = _item_variance(d, clusters)
     if n < 2:
         return Parts(math.nan, math.nan, math.nan, math.nan, math.nan)
-    if len(sides) > 1 and v_item <= 1e-30:
+    scale = max(float(np.abs(one.items).max()) for one in sides)
+    if len(sides) > 1 and v_item <= (1e-12 * scale) ** 2:  # nothing but rounding
         d = d if clusters is None else np.full(n, d.mean())
         v_item = ((float(np.sum(d**2)) + 2) / (n + 2) - (float(np.sum(d)) / (n + 2)) ** 2) / (n + 2)
     runs = [(one, source) for one, pool in zip(sides, pools, strict=True) if (source := one.own and (pool or one.own))]
@@ -532,6 +536,8 @@ def _parts(d: Floats, sides: Sequence[Side], pools: Sequence[SeedPool | None], c
     else:
         spread = sum(part**2 / source.df for part, (_, source) in zip(parts, runs, strict=True))
     v_res = sum(one.residual / (one.runs * one.items.size) for one, _ in runs)
+    if clusters is not None:  # residuals that make up for each other within clusters are not in V_item
+        v_res = min(v_res, v_item)
     df_runs = sum(parts) ** 2 / spread if spread > 0 else math.inf
     return Parts(v_item, float(sum(parts)), float(v_res), float(n - 1), df_runs)
 
