@@ -31,6 +31,7 @@ from bakeoff.store.store import Store
 
 RATE = {"base": 0.55, "lora": 0.92, "prefix": 0.84, "prompt": 0.7}
 HEAD = "method,seed,item,score\n"
+TEXTS: Any = lambda method, seed, item, value: f"answer {item}"  # noqa: E731
 
 
 def call(monkeypatch: Any, *arguments: str) -> int:
@@ -110,7 +111,8 @@ def test_two_methods_of_a_stored_study(tmp_path: Path, monkeypatch: Any, capsys:
     store = make_store(tmp_path, bernoulli(RATE, 200, 0.05), list(RATE))
     assert call(monkeypatch, "compare", str(tmp_path), "prompt", "lora") == 0
     (pair,) = [p for p in results(store).comparisons if (p.a, p.b) == ("lora", "prompt")]
-    assert capsys.readouterr().out.strip() == sentence(pair)
+    told, lint = capsys.readouterr().out.splitlines()
+    assert told == sentence(pair) and lint.startswith("Lint: ")
     assert call(monkeypatch, "compare", str(tmp_path), "prompt", "lora", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"comparisons": [pair.model_dump(mode="json")]}
     for arguments, said in (
@@ -121,6 +123,39 @@ def test_two_methods_of_a_stored_study(tmp_path: Path, monkeypatch: Any, capsys:
         assert call(monkeypatch, "compare", str(tmp_path), *arguments) == 2
         assert said in capsys.readouterr().err
     assert call(monkeypatch, "compare") == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"text": lambda method, *_: "one" if method == "prompt" else "two"}, "prompt (one answer to every item"),
+        ({"status": {("sst2", "prompt", 2): "diverged"}}, "prompt (a run diverged)"),
+        ({"status": {("sst2", "lora", 1): "failed"}}, "lora has 3 of 4 runs."),
+        ({"status": {("sst2", "lora", 1): "missing"}}, "lora has 3 of 4 runs."),
+    ],
+)
+def test_what_a_report_does_not_rank_beats_nothing(
+    tmp_path: Path, monkeypatch: Any, capsys: Any, how: dict[str, Any], said: str
+) -> None:
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        return [*bernoulli(RATE, 100)(benchmark, method, seed)] if method == "lora" else [i % 2 for i in range(100)]
+
+    store = make_store(tmp_path, scores, list(RATE), range(4), split="validation", **{"text": TEXTS, **how})
+    assert next(p for p in results(store).comparisons if (p.a, p.b) == ("lora", "prompt")).verdict == "a better"
+    assert call(monkeypatch, "compare", str(tmp_path), "lora", "prompt") == 0
+    told = plain(capsys.readouterr().out)
+    assert told.startswith("lora scored ") and "beats" not in told and said in told
+    assert "Judged on the validation split" in told
+
+
+def test_a_terminal_obeys_no_name_of_a_table(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    hostile = "q\x1b]0;title\x07\nx"
+    scores = {(m, s): [0.0, 1.0] for m in (hostile, "b") for s in "012"}
+    (tmp_path / "t.csv").write_text(rows(scores))
+    assert call(monkeypatch, "compare", "--table", str(tmp_path / "t.csv")) == 0
+    assert call(monkeypatch, "compare", "--table", str(tmp_path / "t.csv"), "--baseline", hostile[:-1]) == 2
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err and "q\\x1b]0;title\\x07\\nx" in err and len(err.splitlines()) == 1
 
 
 def test_what_a_comparison_says(tmp_path: Path) -> None:
@@ -203,6 +238,15 @@ def test_less_of_a_loss_is_better(tmp_path: Path) -> None:
     (pair,) = of(rows(scores), tmp_path, metric="loss")
     assert pair.verdict == "a better" and pair.difference is not None and pair.difference < 0
     assert plain(sentence(pair)).startswith(f"A beats B by {-pair.difference:.2f}, 95 % CI [0.9")
+
+
+def test_a_share_differs_by_no_more_than_all_of_it(tmp_path: Path) -> None:
+    few = {(m, str(s)): [float((i + s) % 2 == (m == "A")) for i in range(2)] for m in "AB" for s in range(3)}
+    (pair,) = of(rows(few), tmp_path)
+    assert (pair.ci_low, pair.ci_high, pair.ci90_low, pair.ci90_high, pair.mde) == (-1, 1, -1, 1, None)
+    assert "No difference is so large that this design would detect it with 80 % power." in plain(sentence(pair))
+    (loss,) = of(rows(few), tmp_path, metric="loss")
+    assert loss.mde is not None and loss.mde > 1 and loss.ci_high is not None and loss.ci_high > 1
 
 
 def test_one_seed_of_an_error_rate_won_where_it_did_not_err(tmp_path: Path) -> None:

@@ -14,15 +14,19 @@ ASSUMED = (
 )
 
 
-def sentence(pair: Comparison) -> str:
-    """A comparison in words: who beats whom and by how much, or what could not be told and what could have been."""
+def sentence(pair: Comparison, ranked: bool = True) -> str:
+    """A comparison in words: who beats whom and by how much, or what could not be told and what could have been.
+
+    Of methods that are not both to be `ranked` none beats the other: their scores alone are told.
+    """
     if pair.verdict == "not testable" or pair.difference is None:
         few = "one cluster" if pair.clusters == 1 else "fewer than two items"
         return f"{pair.a} and {pair.b}{_on(pair)} cannot be compared: {few}."
     if pair.verdict == "these checkpoints only":
         return f"{_checkpoints(pair)} One seed says nothing about the methods."
     if pair.verdict in ("a better", "b better"):
-        return f"{_beats(pair)}, {_interval(pair)}, {_holm(pair)}, {basis(pair)}.{_within(pair)}{_flag(pair)}"
+        told = _beats(pair) if ranked else _scored(pair)
+        return f"{told}, {_interval(pair)}, {_holm(pair)}, {basis(pair)}.{_within(pair)}{_flag(pair)}"
     scored = f"{_scored(pair)}, {_interval(pair)}"
     if pair.verdict == "not separable":
         return f"{scored}; not separable, {_holm(pair)}, {basis(pair)}. {detectable(pair)}{_within(pair)}{_flag(pair)}"
@@ -38,7 +42,7 @@ def basis(pair: Comparison) -> str:
 def detectable(pair: Comparison) -> str:
     """`This design could detect 4.9 points with 80 % power, before correction for the family.`"""
     if pair.mde is None:
-        return ""
+        return f"No difference is so large that this design would detect it {OF_POWER}."
     family = ", before correction for the family" if pair.family > 1 else ""
     return f"This design could detect {words.points(pair.mde, pair.percent)} {OF_POWER}{family}."
 

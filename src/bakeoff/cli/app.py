@@ -93,7 +93,7 @@ def main() -> None:
     try:
         code = command.main(standalone_mode=False)
     except BakeoffError as error:
-        Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(f"error: {error}")
+        Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(_line(error))
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -102,6 +102,13 @@ def main() -> None:
     if code == 130:
         print("Interrupted.", file=sys.stderr)
     sys.exit(code or 0)
+
+
+def _line(error: BakeoffError) -> str:
+    """An error as one line that no terminal obeys, whatever names the user's files put into it."""
+    from bakeoff.report.tables import inert
+
+    return "error: " + inert(str(error)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _shown_by_typer(error: Exception) -> int:

@@ -15,7 +15,7 @@ from bakeoff.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from bakeoff.analysis.audit import Audit
-    from bakeoff.analysis.result import Comparison
+    from bakeoff.analysis.result import Comparison, Results
     from bakeoff.store.store import Store
     from bakeoff.use.ledger import Entry
 
@@ -118,8 +118,8 @@ def compare(
     if margin is not None and not 0 < margin < float("inf"):
         raise InputError("--margin", f"{margin:g} is no difference above 0", "give .02 for 2 points of a fraction")
     if table is None:
-        pairs = _compared(directory, a, b)
-        printed = map(comparisons.said, pairs)
+        study, pairs = _compared(directory, a, b)
+        printed = comparisons.of_study(pairs, study)
     else:
         from bakeoff.analysis import wins
         from bakeoff.analysis.long_table import read
@@ -135,8 +135,8 @@ def compare(
             console.print(line, soft_wrap=isinstance(line, Text))
 
 
-def _compared(directory: Path | None, a: str | None, b: str | None) -> list[Comparison]:
-    """A study's comparisons of two methods, one for each benchmark that both have a result on."""
+def _compared(directory: Path | None, a: str | None, b: str | None) -> tuple[Results, list[Comparison]]:
+    """A study and its comparisons of two methods, one for each benchmark that both have a result on."""
     from bakeoff.analysis.table import results
     from bakeoff.store.store import Store
 
@@ -151,7 +151,7 @@ def _compared(directory: Path | None, a: str | None, b: str | None) -> list[Comp
     pairs = [pair for pair in found.comparisons if {pair.a, pair.b} == {a, b}]
     if not pairs:
         raise InputError(str(directory), f"no benchmark on which both {a} and {b} have a result", "see bakeoff status")
-    return pairs
+    return found, pairs
 
 
 @app.command()

@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bakeoff.analysis import words
-from bakeoff.analysis.result import Comparison
+from bakeoff.analysis.result import Cell, Comparison, Results
 from bakeoff.analysis.scores import Scores
 from bakeoff.analysis.sentences import sentence
-from bakeoff.report import tables
+from bakeoff.analysis.verdicts import rank
+from bakeoff.report import checklist, tables
 
 
 def shown(scores: Scores, pairs: Sequence[Comparison]) -> Iterator[RenderableType]:
@@ -26,13 +27,49 @@ def shown(scores: Scores, pairs: Sequence[Comparison]) -> Iterator[RenderableTyp
         yield Text(f"Seed SD {spread}, pooled over {over} ({scores.pool.df} degrees of freedom).", style="dim")
     yield Text()
     for pair in pairs:
-        yield said(pair)
+        yield _said(pair)
     yield Text()
 
 
-def said(pair: Comparison) -> Text:
+def of_study(pairs: Sequence[Comparison], results: Results) -> Iterator[Text]:
+    """A study's comparisons: a sentence each, and why its report does not rank them; then what its lint says."""
+    for pair in pairs:
+        against = list(_against(pair, results))
+        yield _said(pair, ranked=not against)
+        split = next(cell.split for cell in results.cells if _is_at(cell, pair))
+        judged = [] if split == "test" else [f"Judged on the {split} split, which is no test set."]
+        for told in (*against, *judged):
+            yield Text(f"  {_plain(told)}", style="dim")
+    yield Text(checklist.line(results.lint), style="dim")
+
+
+def _against(pair: Comparison, results: Results) -> Iterator[str]:
+    """What speaks against ranking one of the two, as in the report."""
+    cells = [cell for cell in results.cells if _is_at(cell, pair)]
+    _, why = rank(cells, [one for one in results.comparisons if _is_at(one, pair)])
+    for reason, names in why.items():
+        for name in names:
+            if name in (pair.a, pair.b):
+                yield f"Not ranked: {name} ({reason})."
+    for cell in cells:
+        if cell.method in (pair.a, pair.b) and cell.status != "done":
+            yield f"{cell.method} has {len(cell.per_seed)} of {words.count(cell.planned_runs, 'run')}."
+
+
+def _is_at(one: Cell | Comparison, pair: Comparison) -> bool:
+    """Whether it is of the same benchmark and metric."""
+    return all(getattr(one, name) == getattr(pair, name) for name in ("model", "task", "benchmark", "metric"))
+
+
+def _said(pair: Comparison, ranked: bool = True) -> Text:
     """A comparison's sentence, bold where one method is better."""
-    return Text(tables.inert(sentence(pair)), style="bold" if pair.verdict in ("a better", "b better") else "")
+    bold = ranked and pair.verdict in ("a better", "b better")
+    return Text(_plain(sentence(pair, ranked)), style="bold" if bold else "")
+
+
+def _plain(text: str) -> str:
+    """One line that no terminal obeys."""
+    return tables.inert(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def as_json(pairs: Sequence[Comparison]) -> str:
@@ -46,7 +83,7 @@ def _means(scores: Scores) -> Table:
     title = f"{scores.task}: " if scores.task else ""
     n = next(iter(scores.arrays.values())).shape[1]
     grid = Table(
-        title=Text(tables.inert(f"{title}{scores.metric}{unit}, n = {n:,}")),
+        title=Text(_plain(f"{title}{scores.metric}{unit}, n = {n:,}")),
         title_justify="left",
         title_style="bold",
         box=None,
@@ -60,5 +97,5 @@ def _means(scores: Scores) -> Table:
         one = scores.interval(name)
         k = str(len(array)) if scores.trained[name] else "-"
         interval = words.interval(one.low, one.high, scores.percent) if math.isfinite(one.low) else "n/a"
-        grid.add_row(Text(tables.inert(name)), words.number(float(array.mean()), scores.percent), interval, k)
+        grid.add_row(Text(_plain(name)), words.number(float(array.mean()), scores.percent), interval, k)
     return grid
