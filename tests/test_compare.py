@@ -282,6 +282,11 @@ def test_items_in_clusters(tmp_path: Path) -> None:
     [
         ("method,seed,itm,score\na,0,x,1\n", "t.csv:1: no column 'item'; did you mean 'itm'?"),
         ("method,seed,item,score,clusters\na,0,x,1,1\n", "t.csv:1: unknown column 'clusters'; did you mean 'cluster'?"),
+        ("method;seed;item;score\na;0;x;1\n", "t.csv:1: its columns are parted by semicolons; a .csv has commas"),
+        ("method\tseed\titem\tscore\n", "t.csv:1: its columns are parted by tabs; a .csv has commas, a .tsv has"),
+        (HEAD + "a,0,x,1e200\n", "t.csv:2, column 'score': '1e200' is too large to compute with"),
+        (HEAD + "a,0,x,1_0\n", "t.csv:2, column 'score': '1_0' is no number"),
+        (HEAD + "a,0,x,100\nb,0,x,0\n", "score reaches 100, and is a fraction; give scores from 0 to 1: divide"),
         ("method,seed,item,item,score\n", "t.csv:1: the column 'item' is there twice"),
         ("", "t.csv:1: no column 'method'"),
         (HEAD, "t.csv: holds no rows"),
@@ -307,15 +312,37 @@ def test_a_bad_table_is_told_in_a_line(tmp_path: Path, text: str, said: str) -> 
     assert said in str(found.value) and "\n" not in str(found.value)
 
 
+def test_a_share_is_from_0_to_1_and_so_is_its_margin(tmp_path: Path) -> None:
+    """`accuracy` says by its name that 62.5 is percent; `score` may be anything, and a BLEU of 62.5 is one."""
+    text = rows({("a", "0"): [62.5, 0], ("b", "0"): [70, 1]})
+    with pytest.raises(InputError, match="accuracy reaches 70, and is a fraction; give scores from 0 to 1: divide per"):
+        of(text, tmp_path, metric="accuracy")
+    assert {of(text, tmp_path, metric=name)[0].percent for name in ("score", "bleu", "loss")} == {False}
+    with pytest.raises(InputError, match=r"--margin: 2 is no difference of fractions below 1; give 0.02 for 2 points"):
+        of(rows({("a", "0"): [0, 1], ("b", "0"): [1, 1]}), tmp_path, margin=2.0)
+    assert of(text, tmp_path, margin=2.0)
+
+
+def test_columns_of_other_names_are_passed_over(tmp_path: Path) -> None:
+    others = "status,filter,dataset,step,class,mask,master,tag,clause,run,split,model,metric,rank,list"
+    line = ",".join("x" for _ in others.split(","))
+    text = f"method,seed,item,score,{others}\na,0,x,1,{line}\nb,0,x,1,{line}\na,0,y,1,{line}\nb,0,y,0,{line}\n"
+    assert len(of(text, tmp_path)) == 1
+
+
 def test_other_forms_of_a_table(tmp_path: Path) -> None:
     text = rows({("a", "0"): [1, 0, 1], ("b", "0"): [0, 0, 1]})
     expected = of(text, tmp_path)
     (tmp_path / "t.tsv").write_text("\ufeff" + text.replace(",", "\t"), encoding="utf-8")
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
-    for name in ("t.tsv", "t.csv.gz"):
+    (tmp_path / "T.TSV").write_bytes((tmp_path / "t.tsv").read_bytes())
+    for name in ("t.tsv", "T.TSV", "t.csv.gz"):
         assert [pair for one in read(tmp_path / name) for pair in one.comparisons()] == expected
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode())[:-9])
-    for name in ("t.csv.gz", "absent.csv", "t.xlsx"):
+    spoilt = bytearray(gzip.compress(text.encode()))
+    spoilt[len(spoilt) // 2] ^= 0xFF
+    (tmp_path / "spoilt.csv.gz").write_bytes(spoilt)
+    for name in ("t.csv.gz", "spoilt.csv.gz", "absent.csv", "t.xlsx"):
         with pytest.raises(InputError):
             read(tmp_path / name)
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis.metrics import is_fraction, lower_is_better
+from bakeoff.analysis.metrics import is_count, is_fraction, lower_is_better
 from bakeoff.analysis.scores import MARGIN, Scores
 from bakeoff.errors import InputError, suggest
 
 REQUIRED = ("method", "seed", "item", "score")
 OPTIONAL = ("task", "cluster")
 FORMATS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+SLIP = 0.85  # as alike as `tasks` and `task`; `mask` and `step` are columns of their own
+LARGEST = 1e100  # scores' squares and their sums stay finite
 
 Items = dict[str, float]  # a run's scores by item
 
@@ -56,7 +60,7 @@ def _rows(path: Path, where: str) -> dict[str, _Task]:
     tasks: dict[str, _Task] = {}
     try:
         with _opened(path, where) as stream:
-            lines = csv.reader(stream, delimiter="\t" if ".tsv" in path.suffixes else ",", strict=True)
+            lines = csv.reader(stream, delimiter=_delimiter(path), strict=True)
             try:
                 place = _columns([name.strip().lower() for name in next(lines, [])], where)
                 for cells in lines:
@@ -65,7 +69,7 @@ def _rows(path: Path, where: str) -> dict[str, _Task]:
                 raise InputError(f"{where}:{lines.line_num}", f"cannot be parsed ({error})") from None
     except UnicodeDecodeError as error:
         raise InputError(where, f"not UTF-8 at byte {error.start}") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(where, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not tasks:
         raise InputError(where, "holds no rows", f"the columns are {', '.join(REQUIRED)}, and perhaps task and cluster")
@@ -80,8 +84,15 @@ def _opened(path: Path, where: str) -> IO[str]:
     return open(path, encoding="utf-8-sig", newline="")
 
 
+def _delimiter(path: Path) -> str:
+    return "\t" if ".tsv" in path.name.lower() else ","
+
+
 def _columns(head: Sequence[str], where: str) -> dict[str, int]:
     """Where each column lies; columns of other names are passed over, unless they look like a slip."""
+    if len(head) == 1 and (other := next((mark for mark in ",;\t" if mark in head[0]), None)):
+        name = {",": "commas", ";": "semicolons", "\t": "tabs"}[other]
+        raise InputError(f"{where}:1", f"its columns are parted by {name}", "a .csv has commas, a .tsv has tabs")
     for name in REQUIRED:
         if name not in head:
             near = suggest(name, head) if head else ""
@@ -91,9 +102,9 @@ def _columns(head: Sequence[str], where: str) -> dict[str, int]:
         if head.count(name) > 1:
             raise InputError(f"{where}:1", f"the column '{name}' is there twice")
     for name in head:
-        near = suggest(name, OPTIONAL)
-        if name and name not in (*REQUIRED, *OPTIONAL) and near.startswith("did"):
-            raise InputError(f"{where}:1", f"unknown column '{name}'", near)
+        meant = get_close_matches(name, OPTIONAL, n=1, cutoff=SLIP)
+        if meant and name not in (*REQUIRED, *OPTIONAL):
+            raise InputError(f"{where}:1", f"unknown column '{name}'", f"did you mean '{meant[0]}'?")
     return {name: head.index(name) for name in (*REQUIRED, *OPTIONAL) if name in head} | {"": len(head)}
 
 
@@ -110,12 +121,13 @@ def _take(cells: list[str], place: Mapping[str, int], tasks: dict[str, _Task], w
             return
         raise InputError(f"{where}:{line}, column '{name}'", "is empty")
     try:
-        score = float(cells[place["score"]])
+        score = math.nan if "_" in cells[place["score"]] else float(cells[place["score"]])
     except ValueError:
         score = math.nan
-    if not math.isfinite(score):
+    if not abs(score) <= LARGEST:
         told = repr(cells[place["score"]])
-        raise InputError(f"{where}:{line}, column 'score'", f"{told} is no number", "write 1 and 0 for right and wrong")
+        what = f"{told} is too large to compute with" if math.isfinite(score) else f"{told} is no number"
+        raise InputError(f"{where}:{line}, column 'score'", what, "write 1 and 0 for right and wrong")
     seed = cells[place["seed"]].strip()
     name = cells[place["task"]].strip() if "task" in place else ""
     task = tasks.get(name) or tasks.setdefault(name, _Task())
@@ -139,7 +151,15 @@ def _scores(name: str, task: _Task, metric: str, margin: float | None, where: st
     arrays = {
         method: np.array([[run[item] for item in items] for run in runs.values()]) for method, runs in task.runs.items()
     }
-    percent = is_fraction(metric) and all(st.is_bounded(array) for array in arrays.values())
+    bounded = all(st.is_bounded(array) for array in arrays.values())
+    percent = is_fraction(metric) and bounded
+    if not bounded and (is_count(metric) or (is_fraction(metric) and _is_percent(arrays))):
+        most = max(float(array.max()) for array in arrays.values())
+        what = f"{metric}{_of(name)} reaches {most:g}, and is a fraction"
+        raise InputError(f"{where}, column 'score'", what, "give scores from 0 to 1: divide percent by 100")
+    if percent and margin is not None and margin >= 1:
+        what = f"{margin:g} is no difference of fractions below 1"
+        raise InputError("--margin", what, f"give {margin / 100:g} for {margin:g} points")
     return Scores(
         task=name,
         benchmark=name,
@@ -151,6 +171,11 @@ def _scores(name: str, task: _Task, metric: str, margin: float | None, where: st
         clusters=_clusters(name, task, items, where),
         margin=margin if margin is not None else MARGIN if percent else None,
     )
+
+
+def _is_percent(arrays: Mapping[str, st.Floats]) -> bool:
+    """Whether right and wrong are written as 100 and 0."""
+    return all(bool(np.all((array == 0) | (array == 100))) for array in arrays.values())
 
 
 def _check(name: str, task: _Task, where: str) -> None:
