@@ -52,14 +52,25 @@ def test_limits_leave_methods_out_by_name_and_families_whole(tmp_path: Path) -> 
     assert "Without the limits: lora beats prompt by" in found.evidence
 
 
-def test_what_was_not_measured_does_not_fit_and_what_is_not_trained_takes_nothing(tmp_path: Path) -> None:
+def test_what_was_not_measured_is_not_taken_for_too_much_and_what_is_not_trained_takes_nothing(tmp_path: Path) -> None:
     found = one(tmp_path, Limits(latency=1.2))
     assert set(why(found)) == {"lora", "prompt"}
     assert why(found)["lora"] == "its time for an answer, relative to the bare model's, was not measured"
-    assert (found.method, found.basis, found.comparison) == ("base", "only", None)
+    assert found.method is None and "was not measured for lora: it may fit." in found.sentence
+    both = one(tmp_path / "both", Limits(latency=1.2, params=10_000))
+    assert both.method is None and "was not measured for prompt: it may fit." in both.sentence, "lora is too large"
     measured = one(tmp_path / "measured", Limits(latency=1.2, memory=10**9), solo=SOLO)
     assert measured.method == "base" and "is 1.40, the limit 1.20" in why(measured)["lora"]
     assert one(tmp_path / "fits", Limits(latency_seconds=0.06, memory=10**9), solo=SOLO).method == "lora"
+
+
+def test_the_only_one_that_fits_is_set_beside_what_nearly_does(tmp_path: Path) -> None:
+    found = one(tmp_path, Limits(params=0))
+    assert (found.method, found.basis, found.runner_up) == ("base", "only", "prompt")
+    assert {found.comparison.a, found.comparison.b} == {"base", "prompt"} and found.runner_up_cost.params == 6144
+    assert (
+        found.evidence.startswith("prompt beats base by ") and "Without the limits: lora beats base" in found.evidence
+    )
 
 
 def test_where_nothing_fits_the_nearest_miss_is_named(tmp_path: Path) -> None:
@@ -195,7 +206,7 @@ def test_the_command_prints_and_gives_json(tmp_path: Path, monkeypatch: pytest.M
     assert (
         "lora on sst2: it beats every other method" in out and "294,912 trained parameters" in out and "Lint: " in out
     )
-    limits = ("--max-params", "10_000", "--max-memory", "0.8 GB", "--max-latency", "60ms", "--json")
+    limits = ("--max-params", "10_000", "--max-memory", "0.8 gb", "--max-latency", "60ms", "--json")
     assert call(monkeypatch, where, *limits) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["limits"] == {"params": 10_000, "memory": 800_000_000, "latency": None, "latency_seconds": 0.06}

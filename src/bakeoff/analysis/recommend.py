@@ -72,8 +72,9 @@ class Recommendation(Frozen):
     """The method for one benchmark, or none (`method` None), and the sentences that say why.
 
     `basis` is what it is recommended for: separably `better` than every other that fits, the `cheapest` of several that
-    are equivalent, or the `only` one that fits. `comparison` is that with the `runner_up`, as in results.json; where
-    nothing is recommended, of the best two. `nearest` is, where nothing fits, what misses the limits by least.
+    are equivalent, or the `only` one that fits. `comparison` is that with the `runner_up` (beside an `only` one: what
+    misses the limits by least), as in results.json; where nothing is recommended, of the best two. `nearest` is, where
+    nothing fits, what misses the limits by least.
     """
 
     model: str
@@ -170,6 +171,7 @@ class _Choice:
         beyond = {cell.method: _beyond(_cost(cell), limits) for cell in self.ranked}
         self.fit = [cell for cell in self.ranked if not beyond[cell.method]]
         self.missed = sorted((max(missed)[0], name, _told(missed)) for name, missed in beyond.items() if missed)
+        self.unmeasured = [name for name, missed in beyond.items() if missed and min(missed)[0] == math.inf]
         self.excluded = [
             *(Excluded(method=cell.method, why=f"no result ({cell.status})") for cell in cells if cell.mean is None),
             *(Excluded(method=name, why=reason) for reason, names in why.items() for name in names),
@@ -190,6 +192,11 @@ class _Choice:
             few = any(cell.trained and 0 < len(cell.per_seed) < SEEDS for cell in self.cells)
             more = f" It takes {SEEDS} seeds of every method." if few else ""
             return self._abstain(f"{self.verdict.headline}{more}")
+        if not self.fit and len(self.unmeasured) == len(self.ranked):
+            return self._abstain("no method that could be ranked has a measurement of what the limits are on.")
+        if unknown := self._may_be_best():
+            it = "it may" if len(unknown) == 1 else "they may"
+            return self._abstain(f"what the limits are on was not measured for {words.listed(unknown)}: {it} fit.")
         if not self.fit:
             return self._nothing_fits()
         members = not_separable(self.fit, self.pairs)
@@ -200,16 +207,21 @@ class _Choice:
         if doubt := _unfit(best):
             return self._abstain(f"{best.method} leads, but {doubt}.", self.fit[:2])
         if len(self.fit) == 1:
-            return self._take(best, "only", None, "no other method that could be ranked fits the limits")
+            nearest = next(cell for cell in self.ranked if cell.method == self.missed[0][1])
+            return self._take(best, "only", nearest, "no other method that could be ranked fits the limits")
         others = "that fits the limits" if self.limited else "that could be ranked"
         return self._take(best, "better", self.fit[1], f"it beats every other method {others}")
 
     # --- the outcomes ---
 
+    def _may_be_best(self) -> list[str]:
+        """The methods that exceed no limit that was measured of them, and would not be separable from the best."""
+        fit = [cell for cell in self.ranked if cell in self.fit or cell.method in self.unmeasured]
+        members = not_separable(fit, self.pairs) or [cell.method for cell in fit]
+        return [name for name in members if name in self.unmeasured]
+
     def _nothing_fits(self) -> Recommendation:
-        size, name, told = self.missed[0]
-        if math.isinf(size):
-            return self._abstain("no method that could be ranked has a measurement of what the limits are on.")
+        _, name, told = self.missed[0]
         nearest = Excluded(method=name, why=told)
         return self._abstain(f"nothing that could be ranked fits the limits. Nearest: {name} ({told}).", (), nearest)
 
@@ -242,7 +254,7 @@ class _Choice:
     def _take(self, cell: Cell, basis: Basis, runner_up: Cell | None, why: str) -> Recommendation:
         pair = between(self.pairs, cell.method, runner_up.method) if runner_up else None
         evidence = [sentences.sentence(pair)] if pair else []
-        if self.ranked[0] not in self.fit:
+        if self.ranked[0] not in (*self.fit, runner_up):
             least = between(self.pairs, self.ranked[0].method, cell.method)
             evidence.append(f"Without the limits: {sentences.sentence(least)}")
         return self._found(

@@ -117,6 +117,8 @@ def compare(
             )
     if margin is not None and not 0 < margin < float("inf"):
         raise InputError("--margin", f"{margin:g} is no difference above 0", "give .02 for 2 points of a fraction")
+    if metric is not None and not metric.strip():
+        raise InputError("--metric", "is empty", "give the name of what the scores are, such as accuracy or loss")
     if table is None:
         study, pairs = _compared(directory, a, b)
         printed = comparisons.of_study(pairs, study)
@@ -171,7 +173,8 @@ def recommend(
 
     A method is recommended where it is separably better than every other that fits, or the cheapest of several that are
     equivalent, on three seeds or more; otherwise what would decide is said: so many more seeds, or items. Costs are
-    those that were measured (see the report's cost table); what was not measured fits no limit on it. Needs no torch.
+    those that were measured (see the report's cost table); where the best may fit a limit on what was not measured,
+    nothing is recommended. Needs no torch.
     """
     from bakeoff.analysis.recommend import Limits
     from bakeoff.analysis.recommend import recommend as recommended
@@ -195,7 +198,7 @@ def _bytes(text: str | None) -> int | None:
     """Bytes of `800MB`, `16 GiB` or `1200000`; units without i are decimal."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kKMGT])(i?)B?|B)?", text.strip())
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?|B)?", text.strip(), re.IGNORECASE)
     if not found:
         raise InputError("--max-memory", f"'{text}' is no amount of memory", "give bytes, or 800MB, 16GB, 12GiB")
     power = " KMGT".index((found[2] or " ").upper())
