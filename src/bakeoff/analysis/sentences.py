@@ -9,8 +9,9 @@ from bakeoff.analysis.result import Comparison
 OF_POWER = f"with 80{words.THIN}% power"
 SEED_SDS = (0.0, 0.008, 0.025)  # of run means: none, usual, high (assumed where nothing has been run yet)
 ASSUMED = (
-    f"Detectable {OF_POWER} in one comparison, before correction for the family, if half the items are right and two "
-    "methods' items correlate by a half. The seed SDs are assumptions: the report has the measured one."
+    f"Detectable {OF_POWER} in one comparison, before correction for the family, if half the items are right, two "
+    "methods' items correlate by a half and items are independent (those of one text are not, and tell less). The seed "
+    "SDs are assumptions: the report has the measured one."
 )
 
 
