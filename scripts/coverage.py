@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bakeoff.analysis.result import Comparison
 from bakeoff.analysis.scores import MARGIN, Scores
@@ -33,12 +34,16 @@ BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How a study is made: its items, the run-to-run SD of scores, and what the last method is better by (logits)."""
+    """How a study is made: its items, the run-to-run SD of scores, and what the last method is better by (logits).
+
+    With `alone` there are two methods: one, and an untrained one.
+    """
 
     n: int
     seed_sd: float
     better: float = 0.0
     k: int = K
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +65,14 @@ def study(setting: Setting, rng: np.random.Generator) -> tuple[list[Comparison],
     shifts = np.zeros(EQUAL) if not setting.better else np.array([*[0.0] * (EQUAL - 1), setting.better])
     tau = setting.seed_sd / _slope()
     logits = items + shifts[:, None, None] + rng.normal(0, tau, (EQUAL, setting.k, 1))
-    x = (rng.random((*logits.shape[:2], setting.n)) < 1 / (1 + np.exp(-logits))).astype(float)
+    x = _answers(logits, rng)
     names = [f"m{i}" for i in range(EQUAL)]
-    arrays = dict(zip(names, x, strict=True))
-    scores = Scores(arrays=arrays, trained=dict.fromkeys(names, True), margin=MARGIN)
-    return scores.comparisons(), {name: _score(shift, tau) for name, shift in zip(names, shifts, strict=True)}
+    arrays, trained = dict(zip(names, x, strict=True)), dict.fromkeys(names, True)
+    true = {name: _score(shift, tau) for name, shift in zip(names, shifts, strict=True)}
+    if setting.alone:
+        arrays, trained = {"m0": x[0], "base": _answers(items[None], rng)}, {"m0": True, "base": False}
+        true = {"m0": true["m0"], "base": _score(0, 0)}
+    return Scores(arrays=arrays, trained=trained, margin=MARGIN).comparisons(), true
 
 
 def simulate(setting: Setting, studies: int, seed: int) -> Found:
@@ -75,10 +83,10 @@ def simulate(setting: Setting, studies: int, seed: int) -> Found:
     for _ in range(studies):
         pairs, true = study(setting, rng)
         hits = [_holds(pair, true[pair.a] - true[pair.b]) for pair in pairs]
-        ends = [pair for pair in pairs if (pair.a, pair.b) == ("m0", f"m{EQUAL - 1}")]
-        first.append(_holds(ends[0], true[ends[0].a] - true[ends[0].b]))
+        ends = next(pair for pair in pairs if (pair.a, pair.b) == (next(iter(true)), list(true)[-1]))
+        first.append(_holds(ends, true[ends.a] - true[ends.b]))
         every.append(np.mean(hits))
-        widths.append((ends[0].ci_high or 0) - (ends[0].ci_low or 0))
+        widths.append((ends.ci_high or 0) - (ends.ci_low or 0))
         better += any(_false_better(pair, true) for pair in pairs)
         equivalent += any(pair.equivalent and abs(true[pair.a] - true[pair.b]) >= MARGIN for pair in pairs)
     share = [100 * float(np.mean(x)) for x in (first, every, widths)]
@@ -91,6 +99,10 @@ def simulate(setting: Setting, studies: int, seed: int) -> Found:
         false_better=100 * better / studies,
         false_equivalent=100 * equivalent / studies,
     )
+
+
+def _answers(logits: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    return (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
 
 
 def _holds(pair: Comparison, true: float) -> bool:
@@ -120,11 +132,13 @@ def _score(shift: float, tau: float) -> float:
 
 
 def settings() -> Iterator[Setting]:
-    """Equal methods at every size and seed noise; then four equal ones and a better one."""
+    """Equal methods at every size and seed noise; four equal ones and a better one; one beside an untrained one."""
     for better in (0.0, 0.3):
         for n in SIZES:
             for sd in SEED_SDS:
                 yield Setting(n=n, seed_sd=sd, better=better)
+    for n, k in ((200, 3), (1000, 3), (1000, 5), (5000, 3)):
+        yield Setting(n=n, seed_sd=SEED_SDS[-1], k=k, alone=True)
 
 
 def table(found: Sequence[Found]) -> str:
@@ -138,6 +152,7 @@ def table(found: Sequence[Found]) -> str:
         at = one.setting
         true = 100 * (_score(at.better, at.seed_sd / _slope()) - _score(0, at.seed_sd / _slope()))
         who = f"{EQUAL} equal" if not at.better else f"{EQUAL - 1} equal, B better by {true:.1f}"
+        who = "1 trained, B untrained" if at.alone else who
         lines.append(
             f"| {who} | {at.n:,} | {at.k} | {100 * at.seed_sd:.1f} | {one.covered:.1f} % | {one.covered_all:.1f} % "
             f"| {one.width:.1f} | {one.false_better:.1f} % | {one.false_equivalent:.1f} % |"

@@ -309,6 +309,22 @@ def test_an_untrained_side_carries_no_run_variance() -> None:
     assert found.variance == pytest.approx(d.var(ddof=1) / 25 + max(0.01 / 3 - v_res, 0))
 
 
+def test_one_methods_own_run_variance_bounds_the_degrees_of_freedom() -> None:
+    """At most df_run V / V_run, which is df_run where runs are all of V; a pool of several methods is not bounded."""
+    rng = np.random.default_rng(9)
+    base = (rng.random((1, 500)) < 0.5).astype(float)
+    a = np.clip(np.tile(base, (3, 1)) + np.array([[0.0], [0.2], [0.3]]) * (rng.random(500) < 0.4), 0, 1)
+    found = s.paired_difference(a, base)
+    v, parts = found.variance, found.parts
+    assert found.df == pytest.approx(max(2, 2 * v / parts.runs))
+    assert found.df < v**2 / (parts.items**2 / 499 + parts.runs**2 / 2)
+    pool = s.SeedPool(0.01, 8, 4)
+    shared = s.paired_difference(a, base, (pool, None))
+    v, parts = shared.variance, shared.parts
+    assert shared.df == pytest.approx(v**2 / (parts.items**2 / 499 + parts.runs**2 / 8))
+    assert s.two_way_mean(a).df <= 2 * s.two_way_mean(a).variance / found.parts.runs
+
+
 def test_antisymmetric() -> None:
     rng = np.random.default_rng(4)
     a, b = rng.random((3, 20)), rng.random((4, 20))

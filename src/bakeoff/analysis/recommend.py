@@ -113,9 +113,11 @@ def needed(pair: Comparison) -> Needed | None:
     df_runs = math.inf if told.df_runs is None else told.df_runs
     parts = st.Parts(told.items, told.runs, told.residual, told.df_items, df_runs)
 
+    alone = min(pair.k_a, pair.k_b) == 1 and df_runs == k - 1  # one method's own run variance
+
     def detected(seeds: float = 1, items: float = 1) -> float:
         """The difference found at so many times the seeds and items."""
-        design = st.combined(st.redesigned(parts, k, seeds, items))
+        design = st.combined(st.redesigned(parts, k, seeds, items), alone)
         return st.minimum_detectable_difference(*design, level=1 - level)
 
     more = (math.ceil(n * 1.01**i) for i in range(1, 1000))  # to 20,000 times as many, in steps of a hundredth
