@@ -334,6 +334,26 @@ def test_a_collapsed_run_is_named_and_stays_out_of_pool_and_ranking(tmp_path: Pa
     assert "Not ranked: prompt" in verdict.sentence
 
 
+def test_a_stray_completion_hides_no_constant_predictor(tmp_path: Path) -> None:
+    """prompt says `positive` to all but the first of 40 items, where it says nothing that is a label."""
+
+    def graded(method: str, seed: int | None, i: int, value: float) -> tuple[dict[str, float], dict[str, Any]]:
+        gold, said = (
+            ("negative", "positive")[i % 2],
+            "positive" if method == "prompt" else ("negative", "positive")[i % 3 % 2],
+        )
+        stray = method == "prompt" and i == 0
+        told = {"gold": gold, "chosen": said, **({"unparsable": True} if stray else {})}
+        return {"accuracy": float(said == gold and not stray)}, told
+
+    found = results(make_store(tmp_path, bernoulli(RATE, 40), graded=graded))
+    assert (cell(found, "prompt").constant_seeds, cell(found, "lora").constant_seeds) == (3, 0)
+    assert "prompt (3 of 3" in said(found, "constant") and "to every item whose answer could be read" in said(
+        found, "constant"
+    )
+    assert "prompt" not in found.verdicts[0].winner_set
+
+
 def test_several_draws_are_averaged_per_item(tmp_path: Path) -> None:
     found = results(make_store(tmp_path, stripes({"base": 20, "lora": 36, "prompt": 28}), draws=4))
     lora = cell(found, "lora")

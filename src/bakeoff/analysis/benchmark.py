@@ -54,13 +54,15 @@ class Counted:
     def constant(self) -> str | None:
         """The one answer to every item although another was right for some; None where there were several answers.
 
-        A label where the answers are labels, whatever the text around it, else the text. Of few items it tells nothing.
+        A label where the answers are labels, whatever the text around it and leaving out what could not be read as one,
+        else the text. Of few items it tells nothing.
         """
         if len(self.items) < CONSTANT_ITEMS:
             return None
-        said = {label for _, label in self.answers}
-        if len(said) == 1 and None not in said:
-            return said.pop() if len({gold for gold, _ in self.answers}) > 1 else None
+        read = {answer: n for answer, n in self.answers.items() if answer[1] is not None}
+        said = {label for _, label in read}
+        if len(said) == 1 and sum(read.values()) >= CONSTANT_ITEMS:
+            return said.pop() if len({gold for gold, _ in read}) > 1 else None
         return next(iter(self.texts)) if len(self.texts) == 1 and self.missed else None
 
 

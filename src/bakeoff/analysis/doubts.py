@@ -237,13 +237,17 @@ def _constant(table: Table, cells: Sequence[Cell]) -> Told:
         if not cell.constant_seeds:
             continue
         run = next(r for r, same in zip(table.done[cell.method], table.constant[cell.method], strict=True) if same)
-        answer = _quoted(table.graded[run.key].benchmarks[table.benchmark].constant or "")
+        counted = table.graded[run.key].benchmarks[table.benchmark]
+        answer, items = (
+            _quoted(counted.constant or ""),
+            "item whose answer could be read" if counted.unparsable else "item",
+        )
         who = f"{cell.method} ({cell.constant_seeds} of {words.count(len(cell.per_seed), 'run')})"
         if cell.trained:
             out = "; kept out of the pooled seed variance" if table.pool else ""
-            told.append(("constant", f"{who} gave one answer, {answer}, to every item{out}."))
+            told.append(("constant", f"{who} gave one answer, {answer}, to every {items}{out}."))
         else:
-            told.append(("constant", f"{cell.method}, untrained, gave one answer, {answer}, to every item."))
+            told.append(("constant", f"{cell.method}, untrained, gave one answer, {answer}, to every {items}."))
     return told
 
 
