@@ -200,7 +200,7 @@ def test_one_seed_says_nothing_of_methods_and_an_empty_seed_is_no_training(tmp_p
 
 
 def test_two_seeds_get_no_verdict_from_their_own_variance(tmp_path: Path) -> None:
-    """A's runs agree and B's lie 50 items apart: Bartlett parts them. C's and D's vary alike, and are pooled."""
+    """A's runs nearly agree and B's lie 100 items apart: Bartlett parts them. C's and D's vary alike, and are pooled."""
 
     def first(*rights: int, n: int = 400) -> list[list[float]]:
         return [[float(i < right) for i in range(n)] for right in rights]
@@ -208,7 +208,7 @@ def test_two_seeds_get_no_verdict_from_their_own_variance(tmp_path: Path) -> Non
     def scores(**runs: list[list[float]]) -> dict[tuple[str, str], list[float]]:
         return {(name, str(seed)): run for name, own in runs.items() for seed, run in enumerate(own)}
 
-    (apart,) = of(rows(scores(A=first(350, 350), B=first(150, 250))), tmp_path)
+    (apart,) = of(rows(scores(A=first(350, 351), B=first(150, 250))), tmp_path)
     assert (apart.seed_variance, apart.verdict) == ("own", "too few seeds")
     assert "two seeds are too few, they tell too little of run-to-run variance" in sentence(apart)
     assert "untrained" not in sentence(apart)
@@ -310,6 +310,24 @@ def test_a_bad_table_is_told_in_a_line(tmp_path: Path, text: str, said: str) -> 
     with pytest.raises(InputError) as found:
         of(text, tmp_path)
     assert said in str(found.value) and "\n" not in str(found.value)
+
+
+def test_runs_that_are_all_the_same_spoil_no_pool(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """An untrained model, written down three times: the pool is that of the others alone, and it is told."""
+    one = bernoulli(RATE, 200, 0.3)
+    scores = {(m, str(s)): one("x", m, None if m == "base" else s) for m in RATE for s in range(3)}
+    (tmp_path / "t.csv").write_text(rows(scores))
+    (found,) = read(tmp_path / "t.csv")
+    (rest,) = read_without(scores, "base", tmp_path)
+    assert found.identical() == ["base"] and found.pool == rest.pool and "base" not in found.pooled
+    assert call(monkeypatch, "compare", "--table", str(tmp_path / "t.csv")) == 0
+    told = capsys.readouterr().out
+    assert "All runs of base are the same item by item: leave the seed empty if nothing was trained." in told
+
+
+def read_without(scores: Mapping[tuple[str, str], Any], method: str, tmp_path: Path) -> list[Scores]:
+    (tmp_path / "rest.csv").write_text(rows({key: values for key, values in scores.items() if key[0] != method}))
+    return read(tmp_path / "rest.csv")
 
 
 def test_a_share_is_from_0_to_1_and_so_is_its_margin(tmp_path: Path) -> None:

@@ -53,11 +53,11 @@ class Scores:
 
     @cached_property
     def _pooling(self) -> tuple[st.SeedPool | None, frozenset[str], float]:
-        """The pool of run variances, who uses it, and Bartlett's p; collapsed runs are kept out."""
+        """The pool of run variances, who uses it, and Bartlett's p; collapsed and identical runs are kept out."""
         varied = {
             name: array[[not constant for constant in self._constant(name)]]
             for name, array in self.arrays.items()
-            if self.trained[name] and not all(self._constant(name))
+            if self.trained[name] and not all(self._constant(name)) and name not in self.identical()
         }
         pool, uses, p = st.pooling(list(varied.values()), self.percent)
         using = (name for name, used in zip(varied, uses, strict=True) if used and not any(self._constant(name)))
@@ -85,6 +85,11 @@ class Scores:
     def own_variance(self) -> list[str]:
         """Trained methods of several runs that keep their own run variance, in order."""
         return [n for n, array in self.arrays.items() if self.trained[n] and len(array) > 1 and n not in self.pooled]
+
+    def identical(self) -> list[str]:
+        """Trained methods of several runs that scored the same on every item: such runs are no sign of training."""
+        several = (name for name, array in self.arrays.items() if self.trained[name] and len(array) > 1)
+        return [name for name in several if not np.any(np.ptp(self.arrays[name], axis=0))]
 
     def _constant(self, name: str) -> Sequence[bool]:
         return self.constant.get(name, [False] * len(self.arrays[name]))

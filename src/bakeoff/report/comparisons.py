@@ -25,6 +25,9 @@ def shown(scores: Scores, pairs: Sequence[Comparison]) -> Iterator[RenderableTyp
         spread = words.number(math.sqrt(scores.pool.variance), scores.percent)
         over = words.count(scores.pool.methods, "method")
         yield Text(f"Seed SD {spread}, pooled over {over} ({scores.pool.df} degrees of freedom).", style="dim")
+    if same := scores.identical():
+        alike = f"All runs of {words.listed(same)} are the same item by item"
+        yield Text(_plain(f"{alike}: leave the seed empty if nothing was trained."), style="yellow")
     yield Text()
     for pair in pairs:
         yield _said(pair)
