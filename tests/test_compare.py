@@ -261,6 +261,18 @@ def test_one_seed_of_an_error_rate_won_where_it_did_not_err(tmp_path: Path) -> N
     assert (right.only_a, right.only_b, right.p) == (pair.only_a, pair.only_b, pair.p)
 
 
+def test_no_difference_is_told_as_none(tmp_path: Path) -> None:
+    """.04 points on 5,000 items that differ in two; of losses a higher score is not the better one."""
+    a = np.tile([1.0, 0.0], 2500)
+    b = a.copy()
+    b[:4] = 0.0
+    (pair,) = of(rows({("a", ""): a, ("b", ""): b}), tmp_path)
+    told = plain(sentence(pair))
+    assert told.startswith(f"a scored 0.04 points above b, 95 % CI [-0.02, 0.10]; not separable, p_holm = {pair.p:.3f}")
+    (loss,) = of(rows({("a", ""): a, ("b", ""): b}), tmp_path, metric="loss")
+    assert sentence(loss).startswith("a scored 0.0004 above b (lower is better), 95")
+
+
 def test_items_in_clusters(tmp_path: Path) -> None:
     """Items of a cluster alike: C clusters tell no more than C items would."""
     rng = np.random.default_rng(5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bakeoff.analysis import statistics as st
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Comparison
@@ -85,7 +87,8 @@ def _scored(pair: Comparison) -> str:
     if pair.difference == 0:
         return f"{pair.a} and {pair.b} scored the same{_on(pair)}"
     first, second = (pair.a, pair.b) if (pair.difference or 0) > 0 else (pair.b, pair.a)
-    return f"{first} scored {_gap(pair)} above {second}{_on(pair)}"
+    way = " (lower is better)" if pair.lower_is_better else ""
+    return f"{first} scored {_gap(pair)} above {second}{way}{_on(pair)}"
 
 
 def _checkpoints(pair: Comparison) -> str:
@@ -102,7 +105,14 @@ def _checkpoints(pair: Comparison) -> str:
 
 
 def _gap(pair: Comparison) -> str:
-    return words.points(abs(pair.difference or 0), pair.percent)
+    unit = f"{words.THIN}points" if pair.percent else ""
+    return words.number(abs(pair.difference or 0), pair.percent, _places(pair)) + unit
+
+
+def _places(pair: Comparison) -> int:
+    """Decimals: one of percentage points, else two, and more where a difference would be shown as 0."""
+    usual, size = 1 if pair.percent else 2, abs(pair.difference or 0) * (100 if pair.percent else 1)
+    return usual if not size else min(max(usual, math.ceil(-math.log10(size))), 12)
 
 
 def _on(pair: Comparison) -> str:
@@ -117,7 +127,8 @@ def _told(pair: Comparison, low: float | None, high: float | None) -> str:
     """An interval of a - b the way round in which the sentence tells the difference: never below 0."""
     if (pair.difference or 0) < 0 and low is not None and high is not None:
         low, high = -high, -low
-    return words.interval(low, high, pair.percent)
+    places = _places(pair)
+    return f"[{words.number(low, pair.percent, places)}, {words.number(high, pair.percent, places)}]"
 
 
 def _holm(pair: Comparison) -> str:
