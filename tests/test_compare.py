@@ -18,7 +18,7 @@ import pytest
 from scipy import stats
 from synthetic_store import bernoulli, make_store
 
-from bakeoff.analysis import wins
+from bakeoff.analysis import wins, words
 from bakeoff.analysis.long_table import read
 from bakeoff.analysis.result import Comparison
 from bakeoff.analysis.scores import Scores
@@ -200,7 +200,7 @@ def test_one_seed_says_nothing_of_methods_and_an_empty_seed_is_no_training(tmp_p
 
 
 def test_two_seeds_get_no_verdict_from_their_own_variance(tmp_path: Path) -> None:
-    """A's runs nearly agree and B's lie 100 items apart: Bartlett parts them. C's and D's vary alike, and are pooled."""
+    """A's runs nearly agree and B's lie 100 items apart: Bartlett parts them. C and D are pooled."""
 
     def first(*rights: int, n: int = 400) -> list[list[float]]:
         return [[float(i < right) for i in range(n)] for right in rights]
@@ -322,6 +322,25 @@ def test_a_bad_table_is_told_in_a_line(tmp_path: Path, text: str, said: str) -> 
     with pytest.raises(InputError) as found:
         of(text, tmp_path)
     assert said in str(found.value) and "\n" not in str(found.value)
+
+
+def test_what_comparisons_say_together(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Winner sets and win rates are the report's of the same scores; with one seed there is no best."""
+    tasks = {"sst2": ["sst2"], "topics": ["topics"]}
+    store = make_store(tmp_path / "s", bernoulli(RATE, 300, 0.05), list(RATE), tasks=tasks)
+    path = str(table_of(store, tmp_path / "t.csv"))
+    assert call(monkeypatch, "compare", "--table", path) == 0
+    told = plain(capsys.readouterr().out)
+    found = results(store)
+    assert [verdict.winner for verdict in found.verdicts] == ["lora", "lora"]
+    assert told.count("lora beats every other method.") == 2
+    for one in found.win_rates:
+        row = [plain(cell) for cell in (one.method, words.number(one.mean), words.interval(one.ci_low, one.ci_high))]
+        assert " ".join(row) in " ".join(told.split())
+    alone = make_store(tmp_path / "one", bernoulli(RATE, 300), list(RATE), (0,))
+    assert call(monkeypatch, "compare", "--table", str(table_of(alone, tmp_path / "o.csv"))) == 0
+    told = capsys.readouterr().out
+    assert "every other" not in told and "the best" not in told and "win rate" not in told
 
 
 def test_runs_that_are_all_the_same_spoil_no_pool(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

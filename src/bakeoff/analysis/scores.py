@@ -121,6 +121,14 @@ class Scores:
             pair["p_holm"] = float(adjusted)
         return [self._decided(pair, found, len(tested)) for pair, found in pairs]
 
+    def winner_set(self, pairs: Sequence[Comparison]) -> list[str]:
+        """The best mean and what no test separates from it; nothing where not every pair has a verdict on methods."""
+        if self.baseline is not None or any(pair.verdict not in DECIDED for pair in pairs):
+            return []
+        sign = -1 if self.lower_is_better else 1
+        means = {name: sign * float(array.mean()) for name, array in self.arrays.items()}
+        return st.winner_set(means, {(pair.a, pair.b): pair.p_holm for pair in pairs}, ALPHA)
+
     def _family(self) -> list[tuple[str, str]]:
         if self.baseline is None:
             return list(combinations(self.arrays, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,7 +130,7 @@ def compare(
         scores = read(table, metric or "score", baseline, margin)
         found = [(one, wins.counted(one, one.comparisons())) for one in scores]
         pairs = [pair for _, own in found for pair in own]
-        printed = (line for one, own in found for line in comparisons.shown(one, own))
+        printed = chain(*(comparisons.shown(one, own) for one, own in found), comparisons.win_rates(scores))
     if as_json:
         print(comparisons.as_json(pairs))
     else:

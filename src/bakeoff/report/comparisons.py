@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -14,24 +15,69 @@ from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison, Results
 from bakeoff.analysis.scores import Scores
 from bakeoff.analysis.sentences import sentence
+from bakeoff.analysis.statistics import UNEQUAL
 from bakeoff.analysis.verdicts import rank
+from bakeoff.analysis.win_rates import win_rates as rates
 from bakeoff.report import checklist, tables
 
 
 def shown(scores: Scores, pairs: Sequence[Comparison]) -> Iterator[RenderableType]:
-    """A task's methods with their means, then a sentence for each pair."""
+    """A task's methods with their means, a sentence for each pair, and what these say together."""
     yield _means(scores)
-    if scores.pool:
-        spread = words.number(math.sqrt(scores.pool.variance), scores.percent)
-        over = words.count(scores.pool.methods, "method")
-        yield Text(f"Seed SD {spread}, pooled over {over} ({scores.pool.df} degrees of freedom).", style="dim")
-    if same := scores.identical():
-        alike = f"All runs of {words.listed(same)} are the same item by item"
-        yield Text(_plain(f"{alike}: leave the seed empty if nothing was trained."), style="yellow")
+    for note in _notes(scores):
+        yield Text(_plain(note), style="dim")
     yield Text()
     for pair in pairs:
         yield _said(pair)
+    for told in _together(scores, pairs):
+        yield Text(_plain(told))
     yield Text()
+
+
+def win_rates(every: Sequence[Scores]) -> Iterator[RenderableType]:
+    """The methods' mean win rates, where there are several tasks."""
+    found = rates(every)
+    if not found:
+        return
+    grid = _grid(f"mean win rate over {found[0].benchmarks} tasks, %")
+    grid.add_column("method", overflow="fold", min_width=12)
+    for name in ("mean", "95 % interval"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        grid.add_row(Text(_plain(one.method)), *tables.win_rate(one))
+    yield grid
+    yield Text(
+        "The share of the other methods whose mean a method exceeds. The tasks are taken as they are.", style="dim"
+    )
+
+
+def _notes(scores: Scores) -> Iterator[str]:
+    """Whose run variance the intervals hold."""
+    own = scores.own_variance()
+    if scores.pool:
+        spread = words.number(math.sqrt(scores.pool.variance), scores.percent)
+        over = words.count(scores.pool.methods, "method")
+        yield f"Seed SD {spread}, pooled over {over} ({scores.pool.df} degrees of freedom)."
+    elif scores.bartlett_p < UNEQUAL:
+        p = words.p_equals("p", scores.bartlett_p)
+        yield f"Run variances differ between methods (Bartlett {p}), so each method keeps its own."
+    if own and scores.pool:
+        yield f"Their own run variance: {words.listed(own)}."
+    if same := scores.identical():
+        alike = f"All runs of {words.listed(same)} are the same item by item"
+        yield f"{alike}: leave the seed empty if nothing was trained."
+
+
+def _together(scores: Scores, pairs: Sequence[Comparison]) -> Iterator[str]:
+    """What no test separates from the best, and which verdicts rest on pooling."""
+    members = scores.winner_set(pairs)
+    if len(members) == 1 and len(scores.arrays) > 2:
+        yield f"{members[0]} beats every other method."
+    elif len(members) > 1:
+        yield f"Not told apart at the top: {words.listed(members)}."
+    if hanging := scores.hang_on_pooling(pairs):
+        named = words.listed([f"{pair.a} against {pair.b}" for pair in hanging])
+        yield f"By each method's own run variance, not the pooled one, this would be decided otherwise: {named}."
 
 
 def of_study(pairs: Sequence[Comparison], results: Results) -> Iterator[Text]:
@@ -85,14 +131,7 @@ def _means(scores: Scores) -> Table:
     unit = ", %" if scores.percent else ", lower is better" if scores.lower_is_better else ""
     title = f"{scores.task}: " if scores.task else ""
     n = next(iter(scores.arrays.values())).shape[1]
-    grid = Table(
-        title=Text(_plain(f"{title}{scores.metric}{unit}, n = {n:,}")),
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
+    grid = _grid(f"{title}{scores.metric}{unit}, n = {n:,}")
     grid.add_column("method", overflow="fold", min_width=12)
     for name in ("mean", "95 % interval", "k"):
         grid.add_column(name, justify="right", no_wrap=True)
@@ -102,3 +141,8 @@ def _means(scores: Scores) -> Table:
         interval = words.interval(one.low, one.high, scores.percent) if math.isfinite(one.low) else "n/a"
         grid.add_row(Text(_plain(name)), words.number(float(array.mean()), scores.percent), interval, k)
     return grid
+
+
+def _grid(title: str) -> Table:
+    shape: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
+    return Table(title=Text(_plain(title)), title_justify="left", title_style="bold", **shape)
