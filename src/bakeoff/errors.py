@@ -26,6 +26,16 @@ class TrialError(BakeoffError):
     """One trial cannot be carried out; its reason goes into the trial's record and the others go on."""
 
 
+class StorageError(BakeoffError):
+    """Results cannot be written (a full disk, a directory that is gone): the run ends, and what was finished stays.
+
+    Never a trial's failure: it says nothing about the trial.
+    """
+
+    def __init__(self, path: object, what: str, mend: str):
+        super().__init__(f"{path}: cannot be written ({what}); what was finished is kept; {mend}")
+
+
 def suggest(name: str, options: Iterable[str]) -> str:
     """The mending half of an error: the nearest of `options` to `name`, or all of them where none is near."""
     known = sorted(set(options))

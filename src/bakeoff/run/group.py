@@ -25,12 +25,13 @@ from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.plain import Plain
 from bakeoff.engine.randomness import generator
 from bakeoff.engine.train import Learner
-from bakeoff.errors import BakeoffError, TrialError
+from bakeoff.errors import BakeoffError, StorageError, TrialError
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
 from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
+from bakeoff.store import durable
 from bakeoff.store.record import Benchmark, Cost, Part, Provenance, Record, Sample, Solo, TextLoss
 from bakeoff.store.store import Store
 from bakeoff.study.spec import Quantize, Trial
@@ -151,7 +152,7 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
     about = _About(place, number, len(trials), started)
     try:
         records = _carry_out(place, about, trials)
-    except (KeyboardInterrupt, SystemExit):
+    except StorageError:
         raise
     except Exception as error:  # the one place where a trial's failure becomes its record
         pending = [trial for trial in trials if not place.finished(trial)]
@@ -346,7 +347,8 @@ def _stored(
         )
     folder = place.store.stage(key)
     if method.trains:
-        adapter.save(folder / "adapter")
+        with durable.storing(folder):
+            adapter.save(folder / "adapter")
     added = 0 if method.solo else trainable
     bare = about.bare_loss
     record = Record(

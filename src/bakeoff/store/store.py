@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field, ValidationError
 
 from bakeoff.errors import BakeoffError, InputError
+from bakeoff.store import durable
 from bakeoff.store.record import CurveRow, Record, Sample
 from bakeoff.study.spec import Trial
 
@@ -135,42 +137,35 @@ class Store:
 
     def stage(self, key: str) -> Path:
         """An empty directory in which a trial's files (the adapter first) are prepared before `commit`."""
-        path = self._staging / key
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
+        path = self._staged(key)
+        with durable.storing(path):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
         return path
 
     def commit(self, trial: Trial, record: Record, samples: Sequence[Sample], curve: Sequence[CurveRow]) -> None:
         """Add the trial's other files to its staged directory and rename it into `trials/`, all of it or nothing."""
-        path = self._staging / record.key
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "trial.json").write_text(trial.model_dump_json(indent=1) + "\n")
-        (path / "curve.jsonl").write_text(_jsonl(row.model_dump_json() for row in curve))
-        (path / "samples.jsonl").write_text(_jsonl(sample.model_dump_json() for sample in samples))
-        (path / "record.json").write_text(record.model_dump_json(indent=1) + "\n")
-        for file in sorted(path.rglob("*")):
-            _sync(file)
-        self.trials.mkdir(parents=True, exist_ok=True)
-        final = self.trials / record.key
-        if final.exists():
-            shutil.rmtree(final)
-        path.rename(final)
-        _sync(self.trials)
-        if not any(self._staging.iterdir()):
+        path, final = self._staged(record.key), self.trials / record.key
+        durable.fill(path / "trial.json", _text(trial.model_dump_json(indent=1)))
+        durable.fill(path / "curve.jsonl", _text(*(row.model_dump_json() for row in curve)))
+        durable.fill(path / "samples.jsonl", _text(*(sample.model_dump_json() for sample in samples)))
+        durable.fill(path / "record.json", _text(record.model_dump_json(indent=1)))
+        with durable.storing(final):
+            if final.exists():
+                shutil.rmtree(final)
+        durable.publish(path, final)
+        with suppress(OSError):  # others may have something there
             self._staging.rmdir()
 
     def write(self, name: str, text: str) -> Path:
         """Write one of the study's own files (`study.yaml`, `report.html`, `figures/...`, ...), whole or not at all."""
         path = self.directory / name
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(text, encoding="utf-8")
-            _sync(partial)
-            partial.replace(path)
-        except OSError as error:
-            raise BakeoffError(f"{path}: cannot be written ({error.strerror})") from None
+        durable.write(path, text.encode("utf-8"))
         return path
+
+    def _staged(self, key: str) -> Path:
+        """Where this process prepares the trial: no other process writes there."""
+        return self._staging / f"{key}.{os.getpid()}"
 
 
 def _no_place(path: Path, what: str) -> InputError:
@@ -234,13 +229,5 @@ def _again(trial: Path) -> str:
     return f"restore it, or move {trial} out of trials/ and run the study again, which repeats this trial"
 
 
-def _jsonl(rows: Iterable[str]) -> str:
-    return "".join(row + "\n" for row in rows)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _text(*lines: str) -> bytes:
+    return "".join(line + "\n" for line in lines).encode("utf-8")
