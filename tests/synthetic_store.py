@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 
 from bakeoff.analysis.aggregates import measured
-from bakeoff.store.record import Benchmark, Cost, CurveRow, Provenance, Record, Sample, Solo
+from bakeoff.store.record import Benchmark, Cost, CurveRow, Prompt, Provenance, Record, Sample, Solo
 from bakeoff.store.store import Store
 from bakeoff.study.spec import TaskSpec, Training, Trial
 
 Scores = Callable[[str, str, int | None], Sequence[float]]  # (benchmark, method, seed) -> a score per item
 PARAMS = {"base": 0, "lora": 294912, "prefix": 184320, "prompt": 6144, "lora+prompt": 301056}
 TOTAL = 124_439_808
+DATASET = "cd" * 32
 
 
 def make_store(
@@ -41,11 +42,12 @@ def make_store(
     ungraded: Callable[[str, int | None, int, int], bool] = lambda method, seed, item, draw: False,
     metrics: Sequence[str] = ("accuracy",),
     graded: Callable[[str, int | None, int, float], tuple[dict[str, float], dict[str, Any]]] | None = None,
+    asked: Callable[[int], Sequence[tuple[str, str]]] | None = None,
 ) -> Store:
     """Trials for every model x task x method x seed (`base` has none); `status` marks (task, method, seed) missing,
     failed or diverged. With several draws, the first has the score and the others 0; what is `ungraded` has none.
     `graded` makes the scores and the detail of (method, seed, item, value) where there is more than accuracy; `metrics`
-    is what the task has."""
+    is what the task has. `asked` are the turns of item i."""
 
     def grade(
         method: str, seed: int | None, i: int, value: float, draw: int
@@ -58,6 +60,7 @@ def make_store(
     store = Store(directory)
     tasks = tasks or {"sst2": ["sst2"]}
     planned: list[dict[str, Any]] = []
+    items: dict[str, int] = {}
     for model, (task, benchmarks), method in product(models, tasks.items(), methods):
         for seed in (None,) if method == "base" else tuple(seeds):
             trial = _trial(model, task, method, seed, (rates or {}).get(method, 5e-4), split)
@@ -69,6 +72,7 @@ def make_store(
             told: dict[str, Benchmark] = {}
             for benchmark in benchmarks if became == "done" else ():
                 values = [float(value) for value in scores(benchmark, method, seed)]
+                items[benchmark] = len(values)
                 samples += [
                     Sample(
                         benchmark=benchmark,
@@ -96,6 +100,13 @@ def make_store(
         "group_size": lanes,
     }
     store.write("plan.json", json.dumps(plan))
+    if asked:
+        rows = (
+            Prompt(benchmark=name, id=f"{name}-{i}", turns=tuple(asked(i)))
+            for name in items
+            for i in range(items[name])
+        )
+        store.keep_prompts(DATASET, rows)
     return store
 
 
@@ -125,7 +136,7 @@ def _trial(
         dtype="float32",
         task_spec=TaskSpec(use=task, split=split, validation=500 if split == "validation" else 0),
         task_version=1,
-        dataset="cd" * 32,
+        dataset=DATASET,
         method_use=method,
         method_config={"name": method},
         method_version="1",

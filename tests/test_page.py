@@ -57,6 +57,7 @@ def hostile_store(directory: Path) -> Store:
         text=lambda method, seed, i, value: "\n".join(PAYLOADS[(i + more) % 20] for more in (0, 5, 10, 15)),
         detail=lambda method, i: {PAYLOADS[i % 20]: PAYLOADS[(i + 7) % 20], "stage": stages[i % 3]},
         reason=" ".join(PAYLOADS), study=PAYLOADS[1],
+        asked=lambda i: [(PAYLOADS[0], PAYLOADS[1]), ("user", PAYLOADS[i % 20]), ("user", " ".join(PAYLOADS))],
     )  # fmt: skip
     plan = store.plan()
     plan["notes"] = {"study": list(PAYLOADS), "models": {"gpt2": PAYLOADS[0]}}

@@ -234,6 +234,25 @@ def test_long_samples_are_cut_and_few(tmp_path: Path) -> None:
     assert page.read_text().count("9,400 more characters") == 3 * 20
 
 
+def test_questions_stand_beside_answers_and_what_all_share_stands_once(tmp_path: Path) -> None:
+    """A long turn loses its middle, since a question stands at either end; older stores keep no questions."""
+    system, example = ("system", "Say which."), ("user", "An example?")
+    long = "The start. " + "word " * 2_000 + "Which is it?"
+    turns = [[system, example, ("assistant", "Yes."), ("user", f"{HOSTILE[i % 4]} {i}")] for i in range(60)]
+    turns[1][-1] = ("user", long)
+    store = make_store(tmp_path, bernoulli(RATE, 60), asked=turns.__getitem__)
+    text = write(store, ["html"])[0].read_text()
+    page = "".join(Page(text).words)
+    assert page.count("Say which.") == page.count("An example?") == 1 and text.count('class="asked"') == 1 + 20
+    assert "The start." in page and "Which is it?" in page and "9,423 more characters" in page
+    assert HOSTILE[0] in page and "<script>alert" not in text and len(text) < 200_000
+    assert "word word" not in write(store, ["json"])[0].read_text()
+    (section,) = tables.sections(results(store))
+    assert [item.turns[-1][1].split()[-1] for item in tables.items(section)[:3]] == ["0", "it?", "2"]
+    older = make_store(tmp_path / "older", bernoulli(RATE, 60))
+    assert "was not kept by the version that ran this study" in write(older, ["html"])[0].read_text()
+
+
 def test_a_large_study_stays_under_a_megabyte(tmp_path: Path) -> None:
     methods = ["base", *(f"lora[r={r}]" for r in (1, 2, 4, 8, 16, 32))]
     store = make_store(

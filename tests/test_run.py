@@ -86,6 +86,19 @@ def test_everything_asked_is_on_disk(finished, place):
     assert len(bakeoff.open(store.directory).cells) == len(cells)
 
 
+def test_what_test_items_ask_is_stored_once_and_shown(finished, place):
+    """Not in any trial: `toy` has 12 items, `toy_text` 12 on each of two benchmarks."""
+    store = finished.store
+    data = {store.record(trial["key"]).trial.dataset for trial in store.plan()["trials"]}
+    assert {len(store.prompts(name)) for name in data} == {12, 24} and len(data) == 2
+    (asked,) = (one for name in data for one in store.prompts(name) if (one.benchmark, one.id) == ("toy", "toy-3"))
+    (row,) = (row for row in Toy()._rows("toy", 12) if row.id == "toy-3")
+    assert asked.turns == (("system", "w10 w11"), ("user", row.prompt[1].content))
+    assert all(row.prompt[1].content not in path.read_text() for path in store.trials.glob("*/samples.jsonl"))
+    page = (store.directory / "report.html").read_text()
+    assert f"<pre>{Toy()._rows('toy', 12)[0].prompt[1].content}</pre>" in page
+
+
 def test_a_report_names_a_local_model_by_its_folder_not_its_path(finished, place):
     for name in ("report.html", "report.md", "results.json", "cells.csv"):
         assert str(place) not in (finished.store.directory / name).read_text()

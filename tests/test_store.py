@@ -12,6 +12,7 @@ from synthetic_store import make_store
 
 from bakeoff.cli import main
 from bakeoff.errors import BakeoffError
+from bakeoff.store.record import Prompt
 from bakeoff.store.store import Store
 
 
@@ -109,3 +110,14 @@ def test_a_report_that_cannot_be_written_is_one_line(store):
     with pytest.raises(BakeoffError, match=r"results.json: cannot be written \(Is a directory\)"):
         write(store, ["json"])
     assert json.loads((store.directory / "plan.json").read_text())
+
+
+def test_prompts_are_written_once_for_a_data_set_and_damage_is_named(store):
+    first, second = (Prompt(benchmark="sst2", id=name, turns=(("user", "Which?"),)) for name in ("sst2-0", "sst2-1"))
+    store.keep_prompts("ab" * 32, [first])
+    store.keep_prompts("ab" * 32, [second])
+    assert store.prompts("ab" * 32) == [first] and store.prompts("cd" * 32) == []
+    (path,) = (store.directory / "prompts").iterdir()
+    path.write_text('{"benchmark":')
+    with pytest.raises(BakeoffError, match=r"abab\.jsonl, line 1: damaged .*remove it, and the next run writes it"):
+        store.prompts("ab" * 32)

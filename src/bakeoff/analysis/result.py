@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any, Literal
 
-from bakeoff.store.record import Sample, Solo, Status
+from bakeoff.store.record import Prompt, Sample, Solo, Status
 from bakeoff.study.spec import Frozen
 
 ALPHA = 0.05
@@ -349,6 +349,15 @@ class Shown(Frozen):
     means: tuple[float, ...] = ()
 
 
+class Asked(Frozen):
+    """What the items of `Shown` ask, in their order; a store of an earlier version does not tell."""
+
+    model: str
+    task: str
+    benchmark: str
+    prompts: tuple[Prompt, ...]
+
+
 class Tuned(Frozen):
     """One tuning trial: its settings and its validation score (None without one). Round 0 is the grid as declared."""
 
@@ -411,14 +420,15 @@ class Results(Frozen):
     tuning: tuple[Tuning, ...] = ()
     lint: tuple[Check, ...] = ()
     win_rates: tuple[WinRate, ...] = ()
+    asked: tuple[Asked, ...] = ()
 
     def published(self) -> dict[str, Any]:
-        """The content of `results.json`: schema 1, full precision; samples are left to their own files.
+        """The content of `results.json`: schema 1, full precision; samples and prompts are left to their own files.
 
         Curves are rounded to six digits. Two numbers are there for readers alone, worked out of their neighbours: a
         cell's `text_loss_change`, the mean of `text_loss_changes`, and `added_bytes` of its `solo`.
         """
-        data = self.model_dump(mode="json", exclude={"samples"})
+        data = self.model_dump(mode="json", exclude={"samples", "asked"})
         for cell, told in zip(self.cells, data["cells"], strict=True):
             told["text_loss_change"] = cell.text_loss_change
             if cell.solo:

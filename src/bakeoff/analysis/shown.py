@@ -1,4 +1,4 @@
-"""Shown: the few completions that a report prints, by a rule and not by taste."""
+"""Shown: the few completions that a report prints, by a rule and not by taste, and what they answer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bakeoff.analysis.benchmark import Table
-from bakeoff.analysis.result import Run, Shown
-from bakeoff.store.record import Sample
+from bakeoff.analysis.result import Asked, Run, Shown
+from bakeoff.store.record import Prompt, Sample
 from bakeoff.store.store import Store
 
 FIRST = 3  # items shown as they come
 MOST = 20  # items of a benchmark
 COMPLETIONS = 320  # of all benchmarks and methods, if they have more than the first items
-CHARACTERS = 600  # of a completion
+CHARACTERS = 600  # of a completion, or of a turn of a prompt
 
 
 def chosen(table: Table, benchmarks: int = 1) -> list[str]:
@@ -42,6 +42,24 @@ def shown(store: Store, tables: Sequence[Table]) -> list[Shown]:
     ]
 
 
+def asked(store: Store, tables: Sequence[Table]) -> list[Asked]:
+    """What the chosen items ask, where the store tells it; each data set's prompts are read once."""
+    read: dict[str, dict[tuple[str, str], Prompt]] = {}
+    found: list[Asked] = []
+    for table in tables:
+        picked = chosen(table, len(tables))
+        data = {table.graded[run.key].record.trial.dataset for runs in table.done.values() for run in runs}
+        for name in data - set(read):
+            read[name] = {(prompt.benchmark, prompt.id): prompt for prompt in store.prompts(name)}
+        known = {
+            item: prompt for name in data for item in picked if (prompt := read[name].get((table.benchmark, item)))
+        }
+        if picked and len(known) == len(picked):
+            prompts = tuple(_abridged(known[item]) for item in picked)
+            found.append(Asked(model=table.model, task=table.task, benchmark=table.benchmark, prompts=prompts))
+    return found
+
+
 def _first_draws(samples: Sequence[Sample], items: set[tuple[str, str]]) -> dict[tuple[str, str], Sample]:
     found: dict[tuple[str, str], Sample] = {}
     for sample in samples:
@@ -67,6 +85,16 @@ def _shown(table: Table, picked: Sequence[str], name: str, run: Run, read: Mappi
 def _shortened(sample: Sample) -> Sample:
     detail = {name: _cut(value) if isinstance(value, str) else value for name, value in sample.detail.items()}
     return sample.model_copy(update={"text": _cut(sample.text), "detail": detail})
+
+
+def _abridged(prompt: Prompt) -> Prompt:
+    return prompt.model_copy(update={"turns": tuple((role, _without_middle(text)) for role, text in prompt.turns)})
+
+
+def _without_middle(text: str) -> str:
+    """A question stands at either end of a long prompt: of that it is the middle that is left out."""
+    rest, end = len(text) - CHARACTERS, CHARACTERS // 3
+    return text if rest <= 0 else f"{text[: CHARACTERS - end]} [{rest:,} more characters] {text[-end:]}"
 
 
 def _cut(text: str) -> str:

@@ -34,7 +34,7 @@ from bakeoff.analysis.result import (
     Verdict,
 )
 from bakeoff.analysis.scores import MARGIN
-from bakeoff.analysis.shown import shown
+from bakeoff.analysis.shown import asked, shown
 from bakeoff.analysis.standing import standing
 from bakeoff.analysis.tuning import doubts as tuning_doubts
 from bakeoff.analysis.tuning import tunings
@@ -82,6 +82,7 @@ def results(store: Store) -> Results:
         lint=lint(plan, runs, graded, cells, verdicts, doubts),
         win_rates=tuple(win_rates(headlines, {(c.model, c.method) for c in cells if c.undertuned or c.diverged_runs})),
         tuning=tuned,
+        asked=tuple(asked(store, headlines)),
     )
 
 

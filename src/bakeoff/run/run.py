@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from bakeoff.run.choose import advanced
 from bakeoff.run.group import Workplace
 from bakeoff.run.plan import Plan
 from bakeoff.run.progress import Progress
-from bakeoff.store.record import Record
+from bakeoff.store.record import Prompt, Record
 from bakeoff.store.store import Store
 from bakeoff.study.load import dump
 from bakeoff.study.spec import Study, Trial
+from bakeoff.tasks.task import Splits
 
 ENGINES = ("auto", "lanes", "reference")
 EXECUTORS = ("inline",)
@@ -119,6 +121,8 @@ def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
         store.clear_staging()
         store.write("plan.json", plan.as_json())  # first: a directory with a plan is a study's, and can be resumed
         store.write("study.yaml", dump(plan.study))
+        for found in plan.examples.values():
+            store.keep_prompts(found.fingerprint, _prompts(found))
         for note in notes:
             progress.note(note)
         kept = sum(_finished(store, trial.key()) for trial in _all(plan))
@@ -129,6 +133,13 @@ def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
     records = [store.record(trial.key()) for trial in _all(place.plan)]
     failed = tuple(one for one in records if one.status in _lost(place.plan.tunes(one.trial)))
     return Outcome(store, ran, len(records) - ran, failed)
+
+
+def _prompts(found: Splits) -> Iterator[Prompt]:
+    """What every test item asks."""
+    for benchmark, rows in found.benchmarks.items():
+        for row in rows:
+            yield Prompt(benchmark=benchmark, id=row.id, turns=tuple((one.role, one.content) for one in row.prompt))
 
 
 def _work(place: Workplace) -> int:

@@ -1,4 +1,4 @@
-"""A trial's result as data: Record, Sample, CurveRow, Cost, Solo, Part, Provenance."""
+"""A trial's result as data: Record, Sample, CurveRow, Cost, Solo, Part, Provenance; and Prompt, what it answered."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ class Sample(Frozen):
     text: str
     scores: dict[str, float]
     detail: dict[str, Any] = {}
+
+
+class Prompt(Frozen):
+    """What one item of a benchmark asks: its `turns` (role, text) before the answer, not cut to a model's context."""
+
+    benchmark: str
+    id: str
+    turns: tuple[tuple[str, str], ...]
 
 
 class Benchmark(Frozen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,12 +15,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from bakeoff.errors import BakeoffError, InputError
 from bakeoff.store import durable
-from bakeoff.store.record import CurveRow, Record, Sample
+from bakeoff.store.record import CurveRow, Prompt, Record, Sample
 from bakeoff.study.spec import Trial
 
 M = TypeVar("M", bound=BaseModel)
 _OWN = (  # what a run overwrites
     "study.yaml", "results.json", "cells.csv", "report.html", "report.md", "tables.tex", "figures", "staging",
+    "prompts",
 )  # fmt: skip
 
 
@@ -116,6 +117,11 @@ class Store:
         """The trial's training curve, a row per optimiser step; empty where nothing was trained."""
         return _rows(CurveRow, self.trials / key / "curve.jsonl")
 
+    def prompts(self, dataset: str) -> list[Prompt]:
+        """What the items of the data set of that hash (`Trial.dataset`) ask; nothing in an older store."""
+        path = self._prompts(dataset)
+        return _rows(Prompt, path, "remove it, and the next run writes it again") if path.exists() else []
+
     def adapter(self, key: str) -> Path:
         """The directory of the trained adapter in PEFT's format."""
         return self.trials / key / "adapter"
@@ -130,6 +136,15 @@ class Store:
         return json.loads(path.read_bytes())
 
     # --- writing ---
+
+    def keep_prompts(self, dataset: str, prompts: Iterable[Prompt]) -> None:
+        """Write what the items of a data set ask, once for all trials on it."""
+        path = self._prompts(dataset)
+        if not path.exists():
+            durable.write(path, _text(*(one.model_dump_json() for one in prompts)))
+
+    def _prompts(self, dataset: str) -> Path:
+        return self.directory / "prompts" / f"{dataset[:16]}.jsonl"
 
     def clear_staging(self) -> None:
         """Drop what a run that died left half written; only while the lock is held."""
@@ -195,9 +210,9 @@ class _Plan(BaseModel):
     notes: dict[str, Any] = {}
 
 
-def _rows(kind: type[M], path: Path) -> list[M]:
-    """The rows of a file with one JSON object a line."""
-    name, mend = str(path), _again(path.parent)
+def _rows(kind: type[M], path: Path, mend: str = "") -> list[M]:
+    """The rows of a file with one JSON object a line; `mend` is what to do about damage, if not to repeat its trial."""
+    name, mend = str(path), mend or _again(path.parent)
     lines = _bytes(path, mend).split(b"\n")
     return [_parsed(kind, line, f"{name}, line {number}", mend) for number, line in enumerate(lines, start=1) if line]
 

@@ -16,7 +16,7 @@ from bakeoff.report.tables.costs import (
 from bakeoff.report.tables.forgetting import forgetting, forgetting_explained, forgotten, forgotten_values
 from bakeoff.report.tables.ledger import ledger
 from bakeoff.report.tables.provenance import ASSUMED_EXPLAINED, assumed, banner, commands, how_it_ran
-from bakeoff.report.tables.samples import Answer, Item, items
+from bakeoff.report.tables.samples import Answer, Item, items, shared
 from bakeoff.report.tables.sections import (
     UNDEFINED,
     Section,
@@ -106,6 +106,7 @@ __all__ = [
     "runs",
     "sections",
     "share",
+    "shared",
     "size",
     "status",
     "step_time",

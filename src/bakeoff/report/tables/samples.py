@@ -1,14 +1,16 @@
-"""Samples: a few items with what every method answered, and where methods part."""
+"""Samples: a few items with what they ask, what every method answered, and where methods part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal
 
 from bakeoff.report.tables.sections import Section
 from bakeoff.store.record import Sample
 
 Agreement = Literal["right", "wrong", "differ", "same"]
+Turn = tuple[str, str]  # role, text
 _STAGES = ("stage", "verdict")  # what graders call that which decided, in a sample's detail
 
 
@@ -25,11 +27,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Item:
-    """An item with every method's answer; `agreement` over their means: all right, all wrong, or they differ."""
+    """An item with every method's answer; `agreement` over their means: all right, all wrong, or they differ.
+
+    `turns` are what it asks after the turns that all items share, nothing where the store does not tell.
+    """
 
     id: str
     agreement: Agreement
     answers: tuple[Answer, ...]
+    turns: tuple[Turn, ...] = ()
 
 
 def items(section: Section) -> list[Item]:
@@ -40,7 +46,17 @@ def items(section: Section) -> list[Item]:
         for sample, mean in zip(shown.samples, means, strict=True):
             found.setdefault(sample.id, []).append(Answer(shown.method, shown.seed, sample, mean, _stage(sample)))
     lower = section.cells[0].lower_is_better
-    return [Item(name, _agreement(answers, lower), tuple(answers)) for name, answers in found.items()]
+    prompts, first = section.asked.prompts if section.asked else (), len(shared(section))
+    turns = {prompt.id: prompt.turns[first:] for prompt in prompts}
+    return [Item(name, _agreement(own, lower), tuple(own), turns.get(name, ())) for name, own in found.items()]
+
+
+def shared(section: Section) -> tuple[Turn, ...]:
+    """The turns that every item shown begins with (a system prompt, worked examples): all but its last, at most."""
+    if section.asked is None:
+        return ()
+    abreast = zip(*(prompt.turns[:-1] for prompt in section.asked.prompts), strict=False)
+    return tuple(turns[0] for turns in takewhile(lambda turns: len(set(turns)) == 1, abreast))
 
 
 def _agreement(answers: list[Answer], lower: bool) -> Agreement:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bakeoff.analysis import words
-from bakeoff.analysis.result import Cell, Comparison, Confusion, Results, Shown, Standing, Verdict
+from bakeoff.analysis.result import Asked, Cell, Comparison, Confusion, Results, Shown, Standing, Verdict
 
 UNDEFINED = "\N{SECTION SIGN}"  # marks a metric that has no value in some run and counts as 0 there
 
@@ -24,6 +24,7 @@ class Section:
     comparisons: tuple[Comparison, ...]
     samples: tuple[Shown, ...]
     standings: tuple[Standing, ...] = ()
+    asked: Asked | None = None
 
     @property
     def percent(self) -> bool:
@@ -60,6 +61,7 @@ def sections(results: Results) -> list[Section]:
                 comparisons=tuple(c for c in results.comparisons if (c.model, c.task, c.benchmark) == place),
                 samples=tuple(s for s in results.samples if (s.model, s.task, s.benchmark) == place),
                 standings=tuple(s for s in results.standings if (s.model, s.task, s.benchmark) == place),
+                asked=next((a for a in results.asked if (a.model, a.task, a.benchmark) == place), None),
             )
         )
     return found
