@@ -88,6 +88,7 @@ def test_a_clean_study_is_clean(tmp_path: Path) -> None:
         ("values", ("record differs",), on_record(lambda r: r["benchmarks"]["sst2"]["metrics"].update(accuracy=0.99))),
         ("trained parameters", ("parameters",), on_record(lambda r: r.update(trainable_params=294_000))),
         ("frozen part", ("frozen part",), on_record(moved(0.0))),
+        ("frozen part", ("part not finite",), on_record(moved(None))),
         ("overlap", ("overlap",), on_plan(lambda p: p["tasks"]["sst2"]["overlap"]["sst2"].update(exact=2))),
     ],
 )
@@ -147,6 +148,23 @@ def test_parts_that_no_record_tells_of_are_not_called_clean(tmp_path: Path) -> N
     on_record(moved(0.25))(store)
     (check,) = (check for check in results(store).lint if check.name == "frozen part")
     assert check.state == "clean" and "(L2 norms of 0.25 to 0.5)" in check.text
+
+
+def test_a_leader_of_one_seed_is_found_where_the_page_names_one(tmp_path: Path) -> None:
+    def said(name: str, rate: dict[str, float], **how: Any) -> Check:
+        whole = results(make_store(tmp_path / name, bernoulli(rate, 60), methods=tuple(rate), **how))
+        (check,) = (check for check in whole.lint if check.name == "winner's seeds")
+        assert (check.state == "found") == ("one seed" in check.doubts)
+        return check
+
+    alone = said("alone", RATE, seeds=(0,))
+    assert (alone.state, alone.text) == ("found", "Named highest from one seed: lora on sst2.")
+    assert said("base", {"base": 0.9, "lora": 0.4}, seeds=(0,)).state == "clean", "an untrained model leads"
+    one_of = {("sst2", "lora", seed): "failed" for seed in (1, 2)}
+    assert said("led", RATE, status=one_of).state == "clean", "prompt, with three, leads those ranked"
+    rest = {"lora": 0.9, "prompt": 0.6}
+    assert said("no ranking", rest, status=one_of).text == "Named highest from one seed: lora on sst2."
+    assert said("only", {"lora": 0.9}, seeds=(0,)).state == "not applicable"
 
 
 def test_a_winner_of_two_seeds_and_a_bare_percentage_would_be_found(tmp_path: Path) -> None:

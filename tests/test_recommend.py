@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,90 @@ def test_never_on_two_seeds_one_seed_or_missing_runs(tmp_path: Path) -> None:
     failed = one(tmp_path / "failed", seeds=range(4), status={("sst2", "lora", 1): "failed"})
     assert failed.method is None and "lora leads, but only 3 of its 4" in failed.sentence
     diverged = one(tmp_path / "diverged", status={("sst2", "lora", 1): "diverged"})
-    assert (diverged.method, why(diverged)) == ("prompt", {"lora": "a run diverged"})
+    assert (diverged.method, why(diverged)) == (None, {"lora": "a run diverged"})
+
+
+def test_a_rival_that_is_not_ranked_is_no_rival_beaten(tmp_path: Path) -> None:
+    """lora's two other runs lie above prompt: prompt leads those ranked, and is not recommended over it."""
+    found = one(tmp_path / "diverged", status={("sst2", "lora", 1): "diverged"})
+    assert "prompt leads those ranked, but no test puts it ahead of lora (a run diverged), which is" in found.sentence
+    assert found.sentence.endswith("To decide, lora would have to be trained otherwise.")
+    within = one(tmp_path / "limits", Limits(params=10_000), status={("sst2", "lora", 1): "diverged"})
+    assert within.method == "prompt", "lora exceeds the limit: it is no rival there"
+    low = {**RATE, "lora": 0.2}
+    assert one(tmp_path / "worse", rate=low, status={("sst2", "lora", 1): "diverged"}).method == "prompt"
+    text = lambda method, seed, i, value: "x" if method == "lora" else str(i)  # noqa: E731
+    alike = one(tmp_path / "alike", rate={"base": 0.3, "lora": 0.6, "prompt": 0.6}, text=text)
+    assert alike.method is None and "one answer to every item" in alike.sentence
+
+
+def test_without_limits_what_beats_all_is_the_verdicts_winner(tmp_path: Path) -> None:
+    """A law: `recommend` names nobody for being better whom the page does not name."""
+    cases: list[dict[str, Any]] = [
+        {},
+        {"status": {("sst2", "lora", 1): "diverged"}},
+        {"status": {("sst2", "prompt", 1): "diverged"}},
+        {"status": {("sst2", "lora", 1): "failed"}},
+        {"seeds": (0, 1)},
+        {"seeds": (0,)},
+        {"text": lambda method, seed, i, value: "x" if method == "prompt" else str(i)},
+    ]
+    for number, how in enumerate(cases):
+        store = make_store(tmp_path / str(number), bernoulli(RATE, 80, 0.05), **how)
+        whole = results(store)
+        (found,), (verdict,) = recommend(whole), whole.verdicts
+        assert (found.method if found.basis == "better" else None) == verdict.winner, how
+
+
+def test_a_lead_that_hangs_on_pooling_is_not_recommended(tmp_path: Path) -> None:
+    """lora's runs lie 8 items of 100 apart, the others' 3: by its own three runs lora is not ahead of prefix."""
+    right = {"base": 20, "lora": 60, "prefix": 50, "prompt": 30}
+    step = {"base": 0, "lora": 8, "prefix": 3, "prompt": 3}
+
+    def scores(benchmark: str, method: str, seed: int | None) -> list[float]:
+        return [float(i < right[method] + step[method] * (seed or 0)) for i in range(100)]
+
+    whole = results(make_store(tmp_path, scores, tuple(right)))
+    (found,) = recommend(whole)
+    assert found.method is None and whole.verdicts[0].winner is None
+    assert "lora leads, but that rests on run variance pooled over methods" in found.sentence
+    assert found.comparison and found.comparison.unpooled and found.needed and found.needed.unpooled
+    assert found.needed.seeds and found.needed.seeds > 3 and "by each method's own run variance" in found.evidence
+
+
+def test_one_seed_says_the_least_and_what_it_would_be_on_assumptions(tmp_path: Path) -> None:
+    rate = {"lora": 0.8, "prompt": 0.6}
+    found = one(tmp_path / "one", rate=rate, seeds=(0,))
+    assert {found.comparison.a, found.comparison.b} == {"lora", "prompt"}
+    assert (found.needed.k, found.needed.seeds, found.needed.items) == (1, None, None), "nobody knows"
+    usual, high = found.needed.assumed
+    assert (usual.seed_sd, high.seed_sd) == (0.008, 0.025) and 3 <= usual.seeds <= high.seeds
+    assert "at least 3 seeds (2 more)" in found.evidence and "which are assumptions" in found.evidence
+    few = one(tmp_path / "few", rate={"lora": 0.65, "prompt": 0.6}, seeds=(0,), n=40)
+    assert "no number of seeds on these 40" in few.evidence
+
+
+def test_assumed_seeds_have_the_power_they_are_for() -> None:
+    """At its k the design detects the gap, at one fewer it does not, by the closed form of the planned difference."""
+    found = needed(
+        pair(0.09, st.Parts(0.25 / 900, 0.0, 0.0, 899, math.inf), 1, 900).model_copy(
+            update={"verdict": "these checkpoints only", "test": "exact McNemar"}
+        )
+    )
+    assert found and found.seeds is None
+    for one_of in found.assumed:
+        assert one_of.seeds is not None
+        reach = [st.planned_difference(900, k, 2, one_of.seed_sd) for k in (one_of.seeds - 1, one_of.seeds)]
+        assert reach[1] <= 0.09 and (one_of.seeds == 3 or reach[0] > 0.09)
+
+
+def test_missing_runs_come_first_and_may_be_all_that_it_takes(tmp_path: Path) -> None:
+    clear = one(tmp_path / "clear", status={("sst2", "base", None): "missing"})
+    assert clear.sentence.endswith("run of 7 not in the store; run the study again for them.") and clear.needed is None
+    assert clear.evidence.startswith("lora scored ") and clear.evidence.endswith("may be all that it takes.")
+    close = {"base": 0.3, "lora": 0.7, "prompt": 0.66}
+    near = one(tmp_path / "near", rate=close, n=60, status={("sst2", "prompt", 1): "missing"})
+    assert near.method is None and near.needed and "If lora and prompt truly differ" in near.evidence
 
 
 def test_equivalent_methods_are_told_apart_by_their_cost(tmp_path: Path) -> None:

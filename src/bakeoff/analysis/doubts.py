@@ -80,6 +80,7 @@ def of_weights(runs: Sequence[Run], graded: Mapping[str, Graded], plan: Mapping[
     sizes, many = plan.get("parameters", {}), len({run.model for run in runs}) > 1
     counted: dict[tuple[int, int], list[Run]] = {}
     still: dict[str, list[Run]] = {}
+    lost: dict[str, list[Run]] = {}
     for run in runs:
         record = graded[run.key].record if run.key in graded else None
         declared = sizes.get(run.model, {}).get(run.method, {}).get("trainable")
@@ -88,8 +89,8 @@ def of_weights(runs: Sequence[Run], graded: Mapping[str, Graded], plan: Mapping[
         if declared is not None and record.trainable_params != declared:
             counted.setdefault((record.trainable_params, declared), []).append(run)
         for name, part in record.parts.items():
-            if part.moved == 0 and record.status == "done":
-                still.setdefault(_part(record, name), []).append(run)
+            if record.status == "done" and not part.moved:
+                (lost if part.moved is None else still).setdefault(_part(record, name), []).append(run)
     told = [
         (
             "parameters",
@@ -100,6 +101,10 @@ def of_weights(runs: Sequence[Run], graded: Mapping[str, Graded], plan: Mapping[
     told += [
         ("frozen part", f"{_which(those, many)}: {name} never moved from its initial weights, so it was not trained.")
         for name, those in still.items()
+    ]
+    told += [
+        ("part not finite", f"{_which(those, many)}: {name} holds numbers that are not finite after training.")
+        for name, those in lost.items()
     ]
     return [Doubt(kind=kind, text=text) for kind, text in told]
 
@@ -266,7 +271,7 @@ def _few_seeds(cells: Sequence[Cell]) -> Told:
 
 
 def _pooling(table: Table, cells: Sequence[Cell], pairs: Sequence[Comparison]) -> Told:
-    flips = [f"{pair.a} against {pair.b}" for pair in table.hang_on_pooling(pairs)]
+    flips = [f"{pair.a} against {pair.b}" for pair in pairs if pair.unpooled]
     sds = [cell.seed_sd for cell in cells if cell.seed_sd is not None and cell.method in table.pooled]
     if not flips or not sds:
         return []

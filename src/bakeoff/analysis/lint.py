@@ -14,6 +14,7 @@ from bakeoff.analysis import words
 from bakeoff.analysis.benchmark import CONSTANT_ITEMS, Graded
 from bakeoff.analysis.metrics import is_count, of_draws
 from bakeoff.analysis.result import Cell, Check, Doubt, Run, Verdict
+from bakeoff.analysis.verdicts import goodness
 
 SEEDS = 3  # runs that a trained method needs to be named the winner
 Said = Mapping[str, int]  # doubts by kind
@@ -37,7 +38,7 @@ def lint(
         _parameters(plan, runs, graded, said),
         _parts(runs, graded, said),
         _percentages(cells),
-        _winners(verdicts, cells),
+        _leaders(verdicts, cells, said),
         _hidden(have, said),
         _overlap(plan, said),
     )
@@ -97,7 +98,7 @@ def _parts(runs: Sequence[Run], graded: Mapping[str, Graded], said: Said) -> Che
     )
     combined = any(record.trial.method_use == "combine" for record in records)
     none = "these trials' records do not say how far parts moved" if combined else "no combination was trained"
-    return _check("frozen part", ("frozen part",), said, clean, none, len(measured))
+    return _check("frozen part", ("frozen part", "part not finite"), said, clean, none, len(measured))
 
 
 def _percentages(cells: Sequence[Cell]) -> Check:
@@ -113,23 +114,36 @@ def _percentages(cells: Sequence[Cell]) -> Check:
     return Check(name="percentages", state="clean", text=text)
 
 
-def _winners(verdicts: Sequence[Verdict], cells: Sequence[Cell]) -> Check:
-    """A method that `Verdict.winner` names has three runs, or is not trained."""
-    runs = {(c.model, c.task, c.benchmark, c.metric, c.method): len(c.per_seed) for c in cells if c.trained}
-    named = [(v, runs.get((v.model, v.task, v.benchmark, v.metric, v.winner or ""))) for v in verdicts if v.winner]
-    few = [
-        f"{v.winner} on {words.place('', v.task, v.benchmark, v.split)}"
-        for v, k in named
-        if k is not None and k < SEEDS
-    ]
-    if few:
-        return Check(
-            name="winner's seeds", state="found", text=f"Named winner with fewer than {SEEDS}: {words.listed(few)}."
-        )
-    if not named:
-        return _none("winner's seeds", "no method is named the winner")
-    text = f"{words.count(len(named), 'winner')} named, none of fewer than {SEEDS} seeds (unless untrained)."
+def _leaders(verdicts: Sequence[Verdict], cells: Sequence[Cell], said: Said) -> Check:
+    """Whoever a headline names highest has several runs, and whoever it names the winner three, or is not trained."""
+    led = [(verdict, cell) for verdict in verdicts if (cell := leader(verdict, cells))]
+    single = [_led(verdict, cell) for verdict, cell in led if cell.trained and len(cell.per_seed) == 1]
+    few = [_led(v, c) for v, c in led if v.winner and c.trained and 1 < len(c.per_seed) < SEEDS]
+    if single or few:
+        told = [f"Named highest from one seed: {words.listed(single)}."] if single else []
+        told += [f"Named winner with fewer than {SEEDS}: {words.listed(few)}."] if few else []
+        kinds = tuple(kind for kind in ("one seed",) if single and said.get(kind))
+        return Check(name="winner's seeds", state="found", text=" ".join(told), doubts=kinds)
+    if not led:
+        return _none("winner's seeds", "no method is named above another")
+    winners = sum(verdict.winner is not None for verdict in verdicts)
+    text = f"Of {words.count(len(led), 'benchmark')} none is led by one seed; {words.count(winners, 'winner')} named"
+    text += f", none of fewer than {SEEDS} seeds (unless untrained)." if winners else "."
     return Check(name="winner's seeds", state="clean", text=text)
+
+
+def leader(verdict: Verdict, cells: Sequence[Cell]) -> Cell | None:
+    """Whom a verdict's headline names highest: the best of those ranked, or of all where none is; of one, nobody."""
+    place = (verdict.model, verdict.task, verdict.benchmark, verdict.metric)
+    here = [c for c in cells if (c.model, c.task, c.benchmark, c.metric) == place and c.mean is not None]
+    if len(here) < 2:
+        return None
+    ranked = [cell for name in verdict.winner_set[:1] for cell in here if cell.method == name]
+    return (ranked or sorted(here, key=goodness, reverse=True))[0]
+
+
+def _led(verdict: Verdict, cell: Cell) -> str:
+    return f"{cell.method} on {words.place('', verdict.task, verdict.benchmark, verdict.split)}"
 
 
 def _hidden(cells: Sequence[Cell], said: Said) -> Check:

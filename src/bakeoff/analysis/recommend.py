@@ -11,7 +11,7 @@ from bakeoff.analysis import sentences, words
 from bakeoff.analysis import statistics as st
 from bakeoff.analysis.lint import SEEDS
 from bakeoff.analysis.result import ALPHA, Cell, Comparison, Results, Split, Verdict
-from bakeoff.analysis.verdicts import between, not_separable, rank
+from bakeoff.analysis.verdicts import between, goodness, hanging, not_separable, rank, rivals
 from bakeoff.study.spec import Frozen
 
 MOST_SEEDS = 1000  # more are not looked for
@@ -47,13 +47,22 @@ class Excluded(Frozen):
     why: str
 
 
+class Assumed(Frozen):
+    """The seeds that would decide on the present items if run means had this standard deviation (None: no number)."""
+
+    seed_sd: float
+    seeds: int | None
+
+
 class Needed(Frozen):
     """How large a study would decide between two methods if they truly differ by what was observed.
 
     That is, would find them different with 80 % power at `level`, which is .05 by the size of the family. `seeds` are
     runs of each trained method on the present `n` items, `items` those at the present `k` runs; None where no number
     does it, as items do not with fewer than three runs. `seeds_floor` and `items_floor` are the differences that
-    endless seeds, or endless items, would detect.
+    endless seeds, or endless items, would detect. `unpooled`: with each method's own run variance, not the pooled one.
+    One seed tells nothing of run variance, so neither can be said then: `assumed` has seeds for variances that `plan`
+    assumes, of fractions.
     """
 
     a: str
@@ -66,6 +75,8 @@ class Needed(Frozen):
     items: int | None
     seeds_floor: float
     items_floor: float
+    unpooled: bool = False
+    assumed: tuple[Assumed, ...] = ()
 
 
 class Recommendation(Frozen):
@@ -103,16 +114,19 @@ def recommend(results: Results, limits: Limits | None = None) -> tuple[Recommend
     return tuple(_Choice(results, verdict, limits or Limits()).made() for verdict in results.verdicts)
 
 
-def needed(pair: Comparison) -> Needed | None:
-    """What would decide between two methods; None where they scored the same, or with one seed."""
-    if pair.variance is None or not pair.difference:
+def needed(pair: Comparison, trained: int = 2) -> Needed | None:
+    """What would decide between two methods; None where they scored the same, or nothing is known of the items.
+
+    Where their verdict hangs on pooling, what would decide without it. `trained` says how many of the two are.
+    """
+    told = pair.unpooled or pair.variance
+    if told is None or not pair.difference:
         return None
     gap, level = abs(pair.difference), ALPHA / pair.family
     k, n = max(pair.k_a, pair.k_b), pair.n_items
-    told = pair.variance
     df_runs = math.inf if told.df_runs is None else told.df_runs
     parts = st.Parts(told.items, told.runs, told.residual, told.df_items, df_runs)
-
+    one_seed = pair.verdict == "these checkpoints only"
     alone = min(pair.k_a, pair.k_b) == 1 and df_runs == k - 1  # one method's own run variance
 
     def detected(seeds: float = 1, items: float = 1) -> float:
@@ -121,22 +135,43 @@ def needed(pair: Comparison) -> Needed | None:
         return st.minimum_detectable_difference(*design, level=1 - level)
 
     more = (math.ceil(n * 1.01**i) for i in range(1, 1000))  # to 20,000 times as many, in steps of a hundredth
+    enough = (s for s in range(max(k + 1, SEEDS), MOST_SEEDS) if not one_seed and detected(seeds=s / k) <= gap)
     return Needed(
         a=pair.a,
         b=pair.b,
         difference=pair.difference,
         level=level,
-        k=k,
+        k=min(pair.k_a, pair.k_b) if one_seed else k,
         n=n,
-        seeds=next((s for s in range(max(k + 1, SEEDS), MOST_SEEDS) if detected(seeds=s / k) <= gap), None),
-        items=next((m for m in more if k >= SEEDS and detected(items=m / n) <= gap), None),
+        seeds=next(enough, None),
+        items=next((m for m in more if k >= SEEDS and not one_seed and detected(items=m / n) <= gap), None),
         seeds_floor=detected(seeds=math.inf),
         items_floor=detected(items=math.inf),
+        unpooled=pair.unpooled is not None,
+        assumed=_assumed(parts, gap, level, trained) if one_seed and pair.percent else (),
     )
+
+
+def _assumed(parts: st.Parts, gap: float, level: float, trained: int) -> tuple[Assumed, ...]:
+    """What would decide between two methods, so many of them trained, if their runs varied as `plan` assumes.
+
+    All that differs from item to item is taken for the items': of one run, nobody knows what of it is noise.
+    """
+
+    def detected(k: int, sd: float) -> float:
+        design = parts._replace(runs=trained * sd**2 / k, df_runs=trained * (k - 1))
+        return st.minimum_detectable_difference(*st.combined(design, trained == 1), level=1 - level)
+
+    def enough(sd: float) -> int | None:
+        return next((k for k in range(SEEDS, MOST_SEEDS) if detected(k, sd) <= gap), None)
+
+    return tuple(Assumed(seed_sd=sd, seeds=enough(sd)) for sd in sentences.SEED_SDS if sd > 0)
 
 
 def said(found: Needed, pair: Comparison) -> str:
     """What would decide between two methods, in a sentence."""
+    if pair.verdict == "these checkpoints only":
+        return _said_of_one(found, pair)
     gap = words.points(abs(found.difference), pair.percent)
     items, seeds = words.count(found.n, "item"), words.count(found.k, "seed")
     if found.seeds is not None:
@@ -153,9 +188,31 @@ def said(found: Needed, pair: Comparison) -> str:
         by_items = f"no number of items with these {seeds}, because run-to-run variance alone is too large"
     else:
         by_items = f"far more items than these {found.n:,} with these {seeds}"
+    own = ", by each method's own run variance" if found.unpooled else ""
     return (
         f"If {found.a} and {found.b} truly differ by the {gap} observed, what would tell them apart "
-        f"{sentences.OF_POWER}, at .05 / {pair.family} for the family: {by_seeds}; {by_items}."
+        f"{sentences.OF_POWER}{own}, at .05 / {pair.family} for the family: {by_seeds}; {by_items}."
+    )
+
+
+def _said_of_one(found: Needed, pair: Comparison) -> str:
+    """What can be said of the seeds needed where there is one: the least, and what it would be on assumptions."""
+    least = f"One seed tells nothing of run-to-run variance, so what would decide is not known: at least {SEEDS} seeds"
+    if not found.assumed:
+        return f"{least} ({SEEDS - found.k} more)."
+    gap, items = words.points(abs(found.difference), pair.percent), words.count(found.n, "item")
+    if all(one.seeds is None for one in found.assumed):
+        enough = f"no number of seeds on these {items}, which are too few"
+    else:
+        told = [
+            f"{'more than ' + format(MOST_SEEDS, ',') if one.seeds is None else one.seeds} at a seed SD of "
+            f"{words.points(one.seed_sd)}"
+            for one in found.assumed
+        ]
+        enough = f"{words.listed(told)}, which are assumptions"
+    return (
+        f"{least} ({SEEDS - found.k} more). If {found.a} and {found.b} truly differ by the {gap} observed, seeds that "
+        f"would tell them apart {sentences.OF_POWER} on these {items}, at .05 / {pair.family} for the family: {enough}."
     )
 
 
@@ -168,8 +225,11 @@ class _Choice:
         self.limited = limits != Limits()
         cells = [c for c in results.cells if (c.model, c.task, c.benchmark, c.metric) == place]
         self.pairs = [p for p in results.comparisons if (p.model, p.task, p.benchmark, p.metric) == place]
-        self.cells = cells
+        self.have = sorted((cell for cell in cells if cell.mean is not None), key=goodness, reverse=True)
         self.ranked, why = rank(cells, self.pairs)
+        names = {name for own in why.values() for name in own}
+        may = [cell for cell in self.have if cell.method in names]
+        self.outside = [cell for cell in may if all(x == math.inf for x, _ in _beyond(_cost(cell), limits))]
         beyond = {cell.method: _beyond(_cost(cell), limits) for cell in self.ranked}
         self.fit = [cell for cell in self.ranked if not beyond[cell.method]]
         self.missed = sorted((max(missed)[0], name, _told(missed)) for name, missed in beyond.items() if missed)
@@ -189,11 +249,10 @@ class _Choice:
     def made(self) -> Recommendation:
         """The recommendation."""
         if self.lost:
-            return self._abstain(f"{words.count(self.lost, 'run')} of {self.runs} not in the store.")
+            told = f"{words.count(self.lost, 'run')} of {self.runs} not in the store; run the study again for them"
+            return self._abstain(f"{told}.", self._top())
         if not self.ranked:
-            few = any(cell.trained and 0 < len(cell.per_seed) < SEEDS for cell in self.cells)
-            more = f" It takes {SEEDS} seeds of every method." if few else ""
-            return self._abstain(f"{self.verdict.headline}{more}")
+            return self._unranked()
         if not self.fit and len(self.unmeasured) == len(self.ranked):
             return self._abstain("no method that could be ranked has a measurement of what the limits are on.")
         if unknown := self._may_be_best():
@@ -208,13 +267,54 @@ class _Choice:
         best = near[0]
         if doubt := _unfit(best):
             return self._abstain(f"{best.method} leads, but {doubt}.", self.fit[:2])
+        if others := self._rivals(best):
+            return self._rivalled(best, others)
+        if others := hanging(self.pairs, best.method, [cell.method for cell in self.fit[1:]]):
+            return self._hangs(best, others)
         if len(self.fit) == 1:
             nearest = next(cell for cell in self.ranked if cell.method == self.missed[0][1])
             return self._take(best, "only", nearest, "no other method that could be ranked fits the limits")
         others = "that fits the limits" if self.limited else "that could be ranked"
         return self._take(best, "better", self.fit[1], f"it beats every other method {others}")
 
+    def _top(self) -> Sequence[Cell]:
+        """The two between which it would be decided: the best of those ranked, or else of all that have a score."""
+        return (self.ranked or self.have)[:2]
+
+    def _rivals(self, best: Cell) -> list[str]:
+        """Methods that are not ranked, may fit, and that no test puts the best behind."""
+        return rivals(self.pairs, best, self.outside)
+
     # --- the outcomes ---
+
+    def _unranked(self) -> Recommendation:
+        """Nothing is ranked: too few seeds, which more would mend, or training that no seed mends."""
+        few = [cell for cell in self.have if cell.trained and len(cell.per_seed) < SEEDS]
+        flawed = [name for name, why in self.verdict.unranked.items() if not why.startswith(("one seed", "two seeds"))]
+        if flawed:
+            mend = f"No number of seeds or items mends that: {words.listed(flawed)} would have to be trained otherwise."
+            return self._abstain(f"{self.verdict.headline} {mend}")
+        more = f" It takes {SEEDS} seeds of every method." if few else ""
+        return self._abstain(f"{self.verdict.headline}{more}", self._top())
+
+    def _rivalled(self, best: Cell, others: Sequence[str]) -> Recommendation:
+        """The best that is ranked may not be the best: what is not ranked may be as good."""
+        why = self.verdict.unranked
+        told = words.listed([f"{name} ({why.get(name, 'not ranked')})" for name in others])
+        verb = "is" if len(others) == 1 else "are"
+        seeds = [name for name in others if why.get(name, "").startswith(("one seed", "two seeds"))]
+        text = f"{best.method} leads those ranked, but no test puts it ahead of {told}, which {verb} not ranked."
+        if len(seeds) == len(others):
+            return self._abstain(f"{text} To decide takes {SEEDS} seeds of {words.listed(others)}.")
+        return self._abstain(f"{text} To decide, {words.listed(others)} would have to be trained otherwise.")
+
+    def _hangs(self, best: Cell, others: Sequence[str]) -> Recommendation:
+        """The lead would be lost without pooling."""
+        second = next(cell for cell in self.fit if cell.method in others)
+        own = f"with each method's own, {best.method} would not be separable from {words.listed(others)}"
+        return self._abstain(
+            f"{best.method} leads, but that rests on run variance pooled over methods: {own}.", [best, second]
+        )
 
     def _may_be_best(self) -> list[str]:
         """The methods that exceed no limit that was measured of them, and would not be separable from the best."""
@@ -249,7 +349,7 @@ class _Choice:
         """Whether each two of these are equivalent, nothing speaks against any of them, and all have a price."""
         pairs = (between(self.pairs, a.method, b.method) for a, b in combinations(near, 2))
         known = all(cell.trainable_params is not None and not _unfit(cell) for cell in near)
-        return known and all(pair.equivalent for pair in pairs)
+        return known and all(pair.equivalent and not pair.unpooled for pair in pairs) and not self._rivals(near[0])
 
     # --- in words ---
 
@@ -276,9 +376,12 @@ class _Choice:
     def _abstain(self, why: str, two: Sequence[Cell] = (), nearest: Excluded | None = None) -> Recommendation:
         """No recommendation; of the best `two`, what would decide between them."""
         pair = between(self.pairs, two[0].method, two[1].method) if len(two) == 2 else None
-        would = needed(pair) if pair else None
-        evidence = [sentences.sentence(pair)] if pair else []
+        told_apart = pair is not None and pair.verdict in ("a better", "b better") and not pair.unpooled
+        would = needed(pair, sum(cell.trained for cell in two)) if pair and not (self.lost and told_apart) else None
+        evidence = [sentences.sentence(pair, ranked=False)] if pair else []
         evidence += [said(would, pair)] if pair and would else []
+        if self.lost and told_apart:
+            evidence += ["The runs there are tell the two apart: those that are missing may be all that it takes."]
         evidence += ["No study decides between two that score the same."] if pair and pair.difference == 0 else []
         return self._found(
             runner_up=two[1].method if pair else None,

@@ -139,7 +139,8 @@ class Comparison(Frozen):
     one-sided tests (`p_equivalence`, of this pair alone), which is where the 90 % interval lies within it; None where
     no margin was declared or there is no verdict about methods. `clusters` counts those of the items, if there are any.
     `items_a` and `items_b` are the items that a and b win, by the mean over runs; None for an aggregate.
-    `variance` is that of the difference in parts; None where items alone were tested.
+    `variance` is that of the difference in parts (of one seed it holds no run variance). `unpooled` is what it would be
+    if each method kept its own run variance, given only where the verdict would then be the opposite.
     """
 
     model: str
@@ -176,6 +177,7 @@ class Comparison(Frozen):
     equivalent: bool | None = None
     clusters: int | None = None
     variance: Variance | None = None
+    unpooled: Variance | None = None
 
 
 class Verdict(Frozen):

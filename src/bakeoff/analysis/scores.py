@@ -119,7 +119,7 @@ class Scores:
         tested = [pair for pair, _ in pairs if pair["p"] is not None]
         for pair, adjusted in zip(tested, st.holm([pair["p"] for pair in tested]), strict=True):
             pair["p_holm"] = float(adjusted)
-        return [self._decided(pair, found, len(tested)) for pair, found in pairs]
+        return self._by_own([self._decided(pair, found, len(tested)) for pair, found in pairs])
 
     def winner_set(self, pairs: Sequence[Comparison]) -> list[str]:
         """The best mean and what no test separates from it; nothing where not every pair has a verdict on methods."""
@@ -176,7 +176,7 @@ class Scores:
             "percent": self.percent,
             "lower_is_better": self.lower_is_better,
             "clusters": None if self.clusters is None else int(self.clusters.max()) + 1,
-            "variance": _variance(found.parts) if test == "two-way t" else None,
+            "variance": _variance(found.parts),
         }
         return facts, found
 
@@ -232,20 +232,23 @@ class Scores:
             return "not separable"
         return "a better" if (pair["difference"] > 0) != self.lower_is_better else "b better"
 
-    def hang_on_pooling(self, pairs: Sequence[Comparison]) -> list[Comparison]:
-        """Pairs whose verdict would change if each method kept its own run variance instead of the pooled one."""
+    def _by_own(self, pairs: Sequence[Comparison]) -> list[Comparison]:
+        """The pairs, those marked whose verdict would be the opposite if each method kept its own run variance."""
         if self.pool is None or self.pool.methods < 2:
-            return []
+            return list(pairs)
+        own = {
+            (pair.a, pair.b): self._difference(pair.a, pair.b, own=True)
+            for pair in pairs
+            if pair.p is not None and pair.seed_variance in ("pooled", "mixed")
+        }
         tested = [pair for pair in pairs if pair.p is not None]
-        own = [
-            self._difference(pair.a, pair.b, own=True).p if pair.seed_variance in ("pooled", "mixed") else pair.p
-            for pair in tested
-        ]
-        return [
-            pair
-            for pair, adjusted in zip(tested, st.holm([p for p in own if p is not None]), strict=True)
+        p = [own[pair.a, pair.b].p if (pair.a, pair.b) in own else pair.p for pair in tested]
+        opposite = {
+            (pair.a, pair.b): _variance(own[pair.a, pair.b].parts) if (pair.a, pair.b) in own else pair.variance
+            for pair, adjusted in zip(tested, st.holm([one for one in p if one is not None]), strict=True)
             if pair.verdict in DECIDED and (pair.verdict != "not separable") != (adjusted < ALPHA)
-        ]
+        }
+        return [pair.model_copy(update={"unpooled": opposite.get((pair.a, pair.b))}) for pair in pairs]
 
 
 def _merged(side: st.Side) -> st.Side:

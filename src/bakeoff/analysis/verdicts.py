@@ -72,21 +72,15 @@ class _Case:
 
     def above(self) -> bool:
         """Whether one of those lies above the best of the ranking."""
-        return any(_goodness(cell) > _goodness(self.best) for cell in self.outside())
+        return any(goodness(cell) > goodness(self.best) for cell in self.outside())
 
     def rivals(self) -> list[str]:
         """Those of them that no test puts the best of the ranking ahead of."""
-        return [cell.method for cell in self.outside() if not self._ahead_of(cell)]
-
-    def _ahead_of(self, cell: Cell) -> bool:
-        pair = between(self.pairs, self.best.method, cell.method)
-        decided = pair.verdict not in UNDECIDED and pair.p_holm is not None and pair.p_holm < ALPHA
-        return decided and _goodness(self.best) > _goodness(cell)
+        return rivals(self.pairs, self.best, self.outside())
 
     def hanging(self, others: Sequence[str]) -> list[str]:
         """Those methods whose verdict against the best would be the opposite without the pooled run variance."""
-        sides = [{pair.a, pair.b} for pair in self.table.hang_on_pooling(self.pairs)]
-        return [name for name in others if {self.best.method, name} in sides]
+        return hanging(self.pairs, self.best.method, others)
 
 
 def _winner(case: _Case) -> Cell | None:
@@ -133,9 +127,24 @@ def rank(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> tuple[list[Cell]
 
 def not_separable(ranked: Ranked, pairs: Sequence[Comparison]) -> list[str]:
     """The best of the methods and those that no test separates from it; nothing where there are no two to compare."""
-    means = {cell.method: _goodness(cell) for cell in ranked}
+    means = {cell.method: goodness(cell) for cell in ranked}
     decided = {(p.a, p.b): None if p.verdict in UNDECIDED else p.p_holm for p in pairs}
     return st.winner_set(means, decided, ALPHA) if len(means) > 1 else []
+
+
+def rivals(pairs: Sequence[Comparison], best: Cell, others: Sequence[Cell]) -> list[str]:
+    """Those of the others, which are not ranked, that no test puts the best ahead of."""
+    return [cell.method for cell in others if not _ahead(between(pairs, best.method, cell.method), best, cell)]
+
+
+def _ahead(pair: Comparison, best: Cell, cell: Cell) -> bool:
+    decided = pair.verdict not in UNDECIDED and pair.p_holm is not None and pair.p_holm < ALPHA
+    return decided and goodness(best) > goodness(cell)
+
+
+def hanging(pairs: Sequence[Comparison], best: str, others: Sequence[str]) -> list[str]:
+    """Those of the others whose verdict against the best would be the opposite without the pooled run variance."""
+    return [name for name in others if between(pairs, best, name).unpooled]
 
 
 def between(pairs: Sequence[Comparison], one: str, other: str) -> Comparison:
@@ -352,10 +361,10 @@ def _lead(pair: Comparison, first: Cell) -> str:
 
 
 def _best_first(cells: Sequence[Cell]) -> list[Cell]:
-    return sorted((cell for cell in cells if cell.mean is not None), key=_goodness, reverse=True)
+    return sorted((cell for cell in cells if cell.mean is not None), key=goodness, reverse=True)
 
 
-def _goodness(cell: Cell) -> float:
+def goodness(cell: Cell) -> float:
     """The mean, more of it better."""
     return (-1 if cell.lower_is_better else 1) * (cell.mean or 0)
 

@@ -75,8 +75,8 @@ def _together(scores: Scores, pairs: Sequence[Comparison]) -> Iterator[str]:
         yield f"{members[0]} beats every other method."
     elif len(members) > 1:
         yield f"Not told apart at the top: {words.listed(members)}."
-    if hanging := scores.hang_on_pooling(pairs):
-        named = words.listed([f"{pair.a} against {pair.b}" for pair in hanging])
+    if hanging := [f"{pair.a} against {pair.b}" for pair in pairs if pair.unpooled]:
+        named = words.listed(hanging)
         yield f"By each method's own run variance, not the pooled one, this would be decided otherwise: {named}."
 
 
