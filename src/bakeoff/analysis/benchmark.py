@@ -67,15 +67,20 @@ class Counted:
 
 
 def grade(record: Record, samples: Sequence[Sample]) -> Graded:
-    """Reduce a trial's samples; of each benchmark, aggregates are those that its record names."""
+    """Reduce a trial's samples; of each benchmark, aggregates are those that its record names.
+
+    What a diverged trial answered is counted and not scored, so that it is in no mean.
+    """
     graded = Graded(record)
-    if record.status != "done":
+    if record.status == "failed":
         return graded
     own: dict[str, list[Sample]] = {}
     for sample in samples:
         own.setdefault(sample.benchmark, []).append(sample)
     for benchmark, here in own.items():
-        graded.benchmarks[benchmark] = _counted(here)
+        graded.benchmarks[benchmark] = counted(here)
+        if record.status != "done":
+            continue
         for metric in dict.fromkeys(metric for sample in here for metric in sample.scores):
             graded.scores[benchmark, metric] = item_means(metric, here)
         told = record.benchmarks.get(benchmark)
@@ -86,7 +91,7 @@ def grade(record: Record, samples: Sequence[Sample]) -> Graded:
     return graded
 
 
-def _counted(samples: Sequence[Sample]) -> Counted:
+def counted(samples: Sequence[Sample]) -> Counted:
     """One benchmark's samples, counted."""
     counted = Counted(samples=len(samples))
     draws = Counter(sample.id for sample in samples)

@@ -64,16 +64,23 @@ def _constant(cells: Sequence[Cell], runs: Sequence[Run], graded: Mapping[str, G
     """No run answers all items alike, be it by one answer or by none that can be read."""
     counted = [one for run in runs if run.key in graded for one in graded[run.key].benchmarks.values()]
     mute = sum(one.unparsable == one.samples for one in counted if len(one.items) >= CONSTANT_ITEMS)
-    if mute:
-        told = [f"{words.count(mute, 'run')} on a benchmark gave no answer to any item that could be read"]
+    collapsed = sum(run.status == "diverged" and _same(graded[run.key]) for run in runs if run.key in graded)
+    if mute or collapsed:
+        told = [f"{words.count(mute, 'run')} on a benchmark gave no answer to any item that could be read"] * bool(mute)
+        told += [f"{words.count(collapsed, 'run')} gave one answer to every item, and no score"] * bool(collapsed)
         told += [words.count(said["constant"], "doubt") + ": constant"] if said.get("constant") else []
-        kinds = tuple(kind for kind in ("constant", "unparsable") if said.get(kind))
+        kinds = tuple(k for k in ("constant", "unparsable", *["diverged"] * bool(collapsed)) if said.get(k))
         return Check(name="constant predictor", state="found", text=f"{'; '.join(told)}.", doubts=kinds)
     enough = {(c.model, c.task, c.benchmark, c.method): len(c.per_seed) for c in cells if c.n_items >= CONSTANT_ITEMS}
     many = sum(enough.values())
     clean = f"None of {words.count(many, 'run')} on a benchmark gave one answer to every item."
     none = f"no benchmark has {CONSTANT_ITEMS} items or more"
     return _check("constant predictor", ("constant",), said, clean, none, many)
+
+
+def _same(run: Graded) -> bool:
+    """Whether a run gave one answer to every item of some benchmark."""
+    return any(one.constant is not None for one in run.benchmarks.values())
 
 
 def _parameters(

@@ -158,7 +158,7 @@ def outcome(rate: float, record: Record | None) -> Tried:
     """What became of a tuning trial by its record; it is judged by the headline metric of its one benchmark."""
     if record is None:
         return Tried(rate, "missing")
-    scored = _headline(record)
+    scored = _headline(record) if record.status == "done" else None  # what diverged may have scores, and is not judged
     return Tried(rate, record.status, None if scored is None else _sign(scored[1]) * scored[2])
 
 

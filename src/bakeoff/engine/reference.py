@@ -35,7 +35,7 @@ def train(learner: Learner, progress: Progress | None = None) -> float:
                 progress(step + 1, learner.steps, {learner.name: loss})
             if learner.diverged:
                 break
-    learner.adapter.eval()
+    learner.end()
     return time.perf_counter() - started
 
 

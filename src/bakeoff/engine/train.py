@@ -14,6 +14,7 @@ from transformers import get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from bakeoff.data.messages import Encoded
+from bakeoff.engine.divergence import exploded, unfit
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.randomness import generator
 from bakeoff.errors import TrialError
@@ -30,13 +31,17 @@ _NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm
 
 @dataclass
 class Learner:
-    """One adapter in training: its data, its optimiser, its schedule, and what came of it."""
+    """One adapter in training: its data, its optimiser, its schedule, and what came of it.
+
+    `uniform` is the loss (nats) of a guess among all tokens alike, by which an exploded loss is told; without it none.
+    """
 
     name: str
     adapter: Adapter
     examples: Sequence[Encoded]
     training: Training
     seed: int
+    uniform: float = math.inf
     curve: list[CurveRow] = field(default_factory=list)
     tokens: int = 0
     diverged: str = ""
@@ -49,6 +54,11 @@ class Learner:
         self.adapter.begin(self.steps)
         self.adapter.train()
 
+    def end(self) -> None:
+        """Nothing is trained any more: what was must be finite numbers."""
+        self.adapter.eval()
+        self.diverged = self.diverged or unfit(self.adapter)
+
 
 Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, loss by learner)
 
@@ -56,7 +66,8 @@ Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, loss by
 def train(lanes: Lanes, learners: Sequence[Learner], progress: Progress | None = None) -> float:
     """Train every learner (lane i is learner i) to its last step; returns the seconds that took.
 
-    A learner whose loss or gradient is no longer finite is marked `diverged` and left out; the others go on untouched.
+    A learner whose loss or gradient is no longer finite, or whose loss explodes, is marked `diverged` and left out; the
+    others go on untouched.
     """
     started = time.perf_counter()
     for step in range(max(learner.steps for learner in learners)):
@@ -69,7 +80,7 @@ def train(lanes: Lanes, learners: Sequence[Learner], progress: Progress | None =
         if progress:
             progress(step + 1, max(one.steps for one in learners), losses)
     for learner in learners:
-        learner.adapter.eval()
+        learner.end()
     return time.perf_counter() - started
 
 
@@ -119,6 +130,7 @@ def update(learner: Learner, loss: float, step: int) -> None:
         learner.optimizer.step()
         learner.schedule.step()
         learner.adapter.after_step(step + 1)
+        learner.diverged = exploded(learner.curve, learner.uniform)
     learner.optimizer.zero_grad(set_to_none=True)
 
 

@@ -17,6 +17,7 @@ import torch
 
 import bakeoff
 from bakeoff.analysis.aggregates import measured
+from bakeoff.analysis.collapsed import collapsed
 from bakeoff.data.messages import Encoded, encode_text, encode_training
 from bakeoff.engine import evaluate, meter, prove, reference
 from bakeoff.engine import train as training
@@ -261,8 +262,16 @@ def _reference_engine(
 def _learners(
     place: Workplace, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter], context: int
 ) -> list[Learner | None]:
+    uniform = math.log(backbone.embedding.num_embeddings)
     return [
-        Learner(str(trial.seed), adapter, place.training_examples(trial, backbone, context), trial.training, trial.seed)
+        Learner(
+            str(trial.seed),
+            adapter,
+            place.training_examples(trial, backbone, context),
+            trial.training,
+            trial.seed,
+            uniform,
+        )
         if trial.training is not None and trial.seed is not None
         else None
         for trial, adapter in zip(trials, adapters, strict=True)
@@ -339,6 +348,7 @@ def _stored(
         return place.store.record(key)
     if out.failure:
         return _failed(place, about, trial, out.failure)
+    diverged = (learner.diverged or collapsed(out.samples)) if learner else ""
     trainable = sum(p.numel() for p in adapter.parameters()) if method.trains else 0
     declared = method.parameters(backbone)
     if trainable != declared:
@@ -354,8 +364,8 @@ def _stored(
     record = Record(
         key=key,
         trial=trial,
-        status="diverged" if learner and learner.diverged else "done",
-        reason=learner.diverged if learner else "",
+        status="diverged" if diverged else "done",
+        reason=diverged,
         benchmarks=out.benchmarks,
         counts=_cut(learner.examples) if learner else {},
         text_loss=bare.model_copy(update={"after": out.text_loss}) if bare and out.text_loss is not None else None,
