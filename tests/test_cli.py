@@ -129,8 +129,11 @@ def test_swept_names_are_shown_whole(here, monkeypatch, capsys):
             "error: --engine: unknown 'foo'; accepted: auto, lanes",
         ),
         (["run", "short.yaml", "--executor", "ray", "--dry-run"], "error: --executor: unknown 'ray'"),
-        (["run", "short.yaml", "--group-size", "0", "--dry-run"], "error: --group-size: 0 is not 1 or more"),
-        (["plan", "short.yaml", "--group-size", "-2"], "error: --group-size: -2 is not 1 or more"),
+        (
+            ["run", "short.yaml", "--group-size", "0", "--dry-run"],
+            "error: --group-size: '0' is no whole number; give 1 or more",
+        ),
+        (["plan", "short.yaml", "--group-size", "-2"], "error: --group-size: '-2' is no whole number; give 1 or more"),
         (["run", "short.yaml", "--out", "short.yaml"], "short.yaml is a file, not a directory; give another directory"),
         (["run", "short.yaml", "--out", "short.yaml", "--dry-run"], "short.yaml is a file, not a directory"),
         (["run", "short.yaml", "--out", "short.yaml/sub"], "short.yaml is a file, not a directory"),
@@ -181,8 +184,17 @@ def test_another_study_is_not_replaced(here, monkeypatch, capsys):
 
 def test_usage_errors_exit_2(here, monkeypatch, capsys):
     assert call(monkeypatch, "run", "short.yaml", "--no-such-option") == 2
-    assert "No such option" in capsys.readouterr().err
-    assert call(monkeypatch, "run", "short.yaml", "--limit", "0") == 2
+    for arguments, said in (
+        (["run", "short.yaml", "--no-such-option"], "error: bakeoff run: no such option: --no-such-option"),
+        (["run", "short.yaml", "--limit", "0"], "error: --limit: '0' is no whole number; give 1 or more"),
+        (["run", "short.yaml", "--limit", "ten"], "error: --limit: 'ten' is no whole number; give 1 or more"),
+        (["compare", "--table", "t.csv", "--margin", "abc"], "error: --margin: 'abc' is no number above 0; give one"),
+        (["plan"], "error: bakeoff plan: missing argument 'STUDY'; `bakeoff plan --help` says what is accepted"),
+    ):
+        capsys.readouterr()
+        assert call(monkeypatch, *arguments) == 2
+        told = capsys.readouterr().err
+        assert said in told and told.count("\n") == 1
 
 
 def test_an_interrupt_exits_130(here, monkeypatch, capsys):

@@ -93,7 +93,7 @@ def test_json_and_sentences_of_the_program(tmp_path: Path, monkeypatch: Any, cap
     path = str(table_of(store, tmp_path / "t.csv"))
     assert call(monkeypatch, "compare", "--table", path, "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert list(told) == ["comparisons"]
+    assert list(told) == ["comparisons", "lint"]
     theirs = json.loads(json.dumps(results(store).published()))["comparisons"]
     assert [list(pair) for pair in told["comparisons"]] == [list(pair) for pair in theirs]
     assert call(monkeypatch, "compare", "--table", path) == 0
@@ -114,7 +114,8 @@ def test_two_methods_of_a_stored_study(tmp_path: Path, monkeypatch: Any, capsys:
     told, lint = capsys.readouterr().out.splitlines()
     assert told == sentence(pair) and lint.startswith("Lint: ")
     assert call(monkeypatch, "compare", str(tmp_path), "prompt", "lora", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"comparisons": [pair.model_dump(mode="json")]}
+    lint = [check.model_dump(mode="json") for check in results(store).lint]
+    assert json.loads(capsys.readouterr().out) == {"comparisons": [pair.model_dump(mode="json")], "lint": lint}
     for arguments, said in (
         (("lora", "promt"), "did you mean 'prompt'?"),
         (("lora",), "two methods of the study are needed"),
@@ -322,6 +323,7 @@ def test_a_bad_table_is_told_in_a_line(tmp_path: Path, text: str, said: str) -> 
     with pytest.raises(InputError) as found:
         of(text, tmp_path)
     assert said in str(found.value) and "\n" not in str(found.value)
+    assert found.value.mend, "every message says how to mend it"
 
 
 def test_what_comparisons_say_together(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
@@ -340,7 +342,7 @@ def test_what_comparisons_say_together(tmp_path: Path, monkeypatch: Any, capsys:
     alone = make_store(tmp_path / "one", bernoulli(RATE, 300), list(RATE), (0,))
     assert call(monkeypatch, "compare", "--table", str(table_of(alone, tmp_path / "o.csv"))) == 0
     told = capsys.readouterr().out
-    assert "every other" not in told and "the best" not in told and "win rate" not in told
+    assert "every other method" not in told and "the best" not in told and "win rate" not in told
 
 
 def test_runs_that_are_all_the_same_spoil_no_pool(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

@@ -45,6 +45,15 @@ def test_one_seed_is_never_bold(tmp_path: Path) -> None:
     assert r"\textbf" not in text and "Nothing is ranked" in text and r"\textsuperscript{*}" in text
 
 
+def test_lint_stands_in_comments(tmp_path: Path) -> None:
+    store = made(tmp_path, {"lora": 0.9, "a\n\\input{x}": 0.7}, seeds=(0,))
+    text = latex.render(results(store))
+    (line,) = (line for line in text.splitlines() if line.startswith("% Lint: "))
+    assert line.endswith("1 found: winner's seeds.")
+    assert "% winner's seeds: Named highest from one seed: lora on sst2." in text.splitlines()
+    write(store, ["tex"])
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     text = latex.render(results(made(tmp_path, {"base": 0.5, NASTY: 0.9}))).replace(r"\allowbreak{}", "")
     assert r"50\%\_of\#a\&b\$c\textasciitilde{}d\textasciicircum{}e\{f\}\textbackslash{}g" in text

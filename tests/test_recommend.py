@@ -303,7 +303,7 @@ def test_the_command_prints_and_gives_json(tmp_path: Path, monkeypatch: pytest.M
     ("option", "value", "said"),
     [
         ("--max-memory", "lots", "--max-memory: 'lots' is no amount of memory; give bytes, or 800MB, 16GB, 12GiB"),
-        ("--max-params", "-1", "--max-params: -1 is no number of parameters; give 0 or more"),
+        ("--max-params", "-1", "--max-params: '-1' is no whole number; give 0 or more"),
         ("--max-latency", "-1", "--max-latency: '-1' is no time; give 1.2 (times the bare model's) or 50ms"),
     ],
 )

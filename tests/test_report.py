@@ -524,7 +524,10 @@ def test_several_studies_are_one_summary(tmp_path: Path) -> None:
     assert "separable)" in narrow.split("won:")[0], "a word is broken"
     for text in ("".join(Page(html).words), markdown.replace("\\", ""), " ".join(shown.split())):
         assert "not separable" in text and "no ranking" in text and words.number(first.mean) in text
+        assert "once: winner's seeds: Named highest from one seed: lora on sst2." in text
     assert json.loads(published)["lines"][0]["winner"] == "lora"
+    assert [one["study"] for one in json.loads(published)["lint"]] == ["won", "tied", "once"]
+    assert [row["lint_found"] for row in csv.DictReader(io.StringIO(table))] == ["0", "0", "1"]
     assert [row["winner"] for row in csv.DictReader(io.StringIO(table))] == ["lora", "", ""]
     with pytest.raises(InputError, match="'tex' is no report format"):
         summary.write(found, tmp_path / "no", ["tex"])

@@ -18,6 +18,7 @@ from bakeoff.analysis.table import results
 from bakeoff.analysis.tuning import Tried, at_edge, best, budget_curve, expected_best, falls, next_round
 from bakeoff.errors import InputError
 from bakeoff.report import write
+from bakeoff.report.comparisons import of_study
 from bakeoff.run import plan as planning
 from bakeoff.run.progress import Progress
 from bakeoff.run.run import run
@@ -155,6 +156,10 @@ def test_an_undertuned_method_is_shown_and_not_ranked(tmp_path):
     assert {cell.method: cell.undertuned for cell in found.cells}["lora"] == lora.undertuned
     assert [d.text for d in found.doubts if d.kind == "undertuned"] == [f"sst2: lora is not ranked: {lora.undertuned}."]
     assert {cell.method for cell in found.cells} == {"base", "lora", "prompt"} and len(found.trials) == 7
+    (pair,) = (one for one in found.comparisons if {one.a, one.b} == {"lora", "prompt"})
+    told = [text.plain for text in of_study([pair], found)]
+    assert pair.verdict == "a better" and told[0].startswith("lora scored ") and "beats" not in told[0]
+    assert told[1] == f"  Not ranked: lora (undertuned: {lora.undertuned})."
     write(store)
     published = json.loads((tmp_path / "results.json").read_text())["tuning"]
     assert [one["method"] for one in published] == ["lora", "prompt"]

@@ -66,11 +66,14 @@ def _rows(path: Path, where: str) -> dict[str, _Task]:
                 for cells in lines:
                     _take(cells, place, tasks, where, lines.line_num)
             except csv.Error as error:
-                raise InputError(f"{where}:{lines.line_num}", f"cannot be parsed ({error})") from None
+                raise InputError(
+                    f"{where}:{lines.line_num}", f"cannot be parsed ({error})", "close what is quoted"
+                ) from None
     except UnicodeDecodeError as error:
-        raise InputError(where, f"not UTF-8 at byte {error.start}") from None
+        raise InputError(where, f"not UTF-8 at byte {error.start}", "save the table as UTF-8") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(where, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        what = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        raise InputError(where, what, "give a table that is there and whole") from None
     if not tasks:
         raise InputError(where, "holds no rows", f"the columns are {', '.join(REQUIRED)}, and perhaps task and cluster")
     return tasks
@@ -100,7 +103,7 @@ def _columns(head: Sequence[str], where: str) -> dict[str, int]:
             raise InputError(f"{where}:1", f"no column '{name}'", mend)
     for name in (*REQUIRED, *OPTIONAL):
         if head.count(name) > 1:
-            raise InputError(f"{where}:1", f"the column '{name}' is there twice")
+            raise InputError(f"{where}:1", f"the column '{name}' is there twice", "drop one of them")
     for name in head:
         meant = get_close_matches(name, OPTIONAL, n=1, cutoff=SLIP)
         if meant and name not in (*REQUIRED, *OPTIONAL):
@@ -113,13 +116,14 @@ def _take(cells: list[str], place: Mapping[str, int], tasks: dict[str, _Task], w
     if len(cells) != place[""]:
         if not any(cell.strip() for cell in cells):
             return
-        raise InputError(f"{where}:{line}", f"{len(cells)} fields where the header names {place['']}")
+        what = f"{len(cells)} fields where the header names {place['']}"
+        raise InputError(f"{where}:{line}", what, "quote what holds a delimiter, and leave no field out")
     method, item = cells[place["method"]].strip(), cells[place["item"]].strip()
     if not method or not item:
         name = "item" if method else "method"
         if not any(cell.strip() for cell in cells):
             return
-        raise InputError(f"{where}:{line}, column '{name}'", "is empty")
+        raise InputError(f"{where}:{line}, column '{name}'", "is empty", f"give every row its {name}")
     try:
         score = math.nan if "_" in cells[place["score"]] else float(cells[place["score"]])
     except ValueError:
@@ -141,7 +145,7 @@ def _take(cells: list[str], place: Mapping[str, int], tasks: dict[str, _Task], w
         cluster = cells[place["cluster"]].strip()
         if task.clusters.setdefault(item, cluster) != cluster:
             what = f"item '{item}'{_of(name)} is in '{cluster}' here and in '{task.clusters[item]}' before"
-            raise InputError(f"{where}:{line}, column 'cluster'", what)
+            raise InputError(f"{where}:{line}, column 'cluster'", what, "give an item one cluster in every run")
 
 
 def _scores(name: str, task: _Task, metric: str, margin: float | None, where: str) -> Scores:

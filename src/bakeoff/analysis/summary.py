@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bakeoff.analysis import words
-from bakeoff.analysis.result import Results, Split, Verdict
+from bakeoff.analysis.result import Check, Results, Split, Verdict
 from bakeoff.study.spec import Frozen
 
 
@@ -38,21 +38,33 @@ class Line(Frozen):
     percent: bool
     headline: str
     doubts: int
+    lint_found: int
+
+
+class Checked(Frozen):
+    """A study's checklist (`analysis.lint`)."""
+
+    study: str
+    checks: tuple[Check, ...]
 
 
 class Summary(Frozen):
-    """Lines in the order of the studies given, and theirs. `published()` is `summary.json`."""
+    """Lines in the order of the studies given, and theirs; each study's lint. `published()` is `summary.json`."""
 
     lines: tuple[Line, ...]
+    lint: tuple[Checked, ...] = ()
 
     def published(self) -> dict[str, object]:
         """The content of `summary.json`: schema 1, full precision."""
-        return {"schema": 1, "lines": [line.model_dump(mode="json") for line in self.lines]}
+        return {"schema": 1, **self.model_dump(mode="json")}
 
 
 def summarise(studies: Sequence[Results]) -> Summary:
     """A line for every benchmark of every study."""
-    return Summary(lines=tuple(_line(results, verdict) for results in studies for verdict in results.verdicts))
+    return Summary(
+        lines=tuple(_line(results, verdict) for results in studies for verdict in results.verdicts),
+        lint=tuple(Checked(study=results.study, checks=results.lint) for results in studies),
+    )
 
 
 def _line(results: Results, verdict: Verdict) -> Line:
@@ -82,6 +94,7 @@ def _line(results: Results, verdict: Verdict) -> Line:
         percent=all(cell.percent for cell in cells),
         headline=verdict.headline,
         doubts=len(results.doubts),
+        lint_found=sum(check.state == "found" for check in results.lint),
     )
 
 

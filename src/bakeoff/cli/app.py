@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
+import math
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from typer.core import TyperArgument, TyperCommand
 
 from bakeoff import __version__
-from bakeoff.errors import BakeoffError
+from bakeoff.errors import BakeoffError, InputError
 
 
 class Command(TyperCommand):
@@ -25,7 +26,7 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         shown = [param.get_help_record(ctx) for param in self.get_params(ctx) if param.param_type_name == "option"]
-        options = [(name, re.sub(r"  \[x>=\d+\]$", "", told)) for name, told in filter(None, shown)]
+        options = list(filter(None, shown))
         for title, rows in (("Arguments", self._arguments(ctx)), ("Options", options)):
             if rows:
                 with formatter.section(title):
@@ -40,6 +41,36 @@ class Command(TyperCommand):
                 name = shown if param.required else f"[{shown}]"
                 found.append((name + "..." * (param.nargs != 1), param.help or ""))
         return found
+
+
+def whole(option: str, least: int = 1) -> Callable[[str], int]:
+    """What reads the whole numbers of an option: from `least` on."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or number < least:
+            raise InputError(option, f"'{text}' is no whole number", f"give {least} or more")
+        return number
+
+    return read
+
+
+def positive(option: str) -> Callable[[str], float]:
+    """What reads the numbers above 0 of an option."""
+
+    def read(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not 0 < found < math.inf:
+            raise InputError(option, f"'{text}' is no number above 0", "give one such as 0.02")
+        return found
+
+    return read
 
 
 class _App(typer.Typer):
@@ -65,7 +96,10 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, e.g. training.max_steps=20.")
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, metavar="N", help="At most N training and N test examples per task.")
+    int | None,
+    typer.Option(
+        "--limit", parser=whole("--limit"), metavar="N", help="At most N training and N test examples per task."
+    ),
 ]
 From = Annotated[
     Path | None,
@@ -83,7 +117,12 @@ Unsafe = Annotated[
 ]
 GroupSize = Annotated[
     int | None,
-    typer.Option("--group-size", metavar="N", help="Trials that share a pass (default: by device and model)."),
+    typer.Option(
+        "--group-size",
+        parser=whole("--group-size"),
+        metavar="N",
+        help="Trials that share a pass (default: by device and model).",
+    ),
 ]
 
 
@@ -91,9 +130,9 @@ def main() -> None:
     """The `bakeoff` program. Exit codes: 0 done, 1 some trials failed or diverged, 2 bad input, 130 interrupted."""
     command: Any = typer.main.get_command(app)
     try:
-        code = command.main(standalone_mode=False)
+        code = command.main(prog_name="bakeoff", standalone_mode=False)
     except BakeoffError as error:
-        Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(_line(error))
+        _say(error)
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -104,6 +143,17 @@ def main() -> None:
     sys.exit(code or 0)
 
 
+def _say(error: BakeoffError) -> None:
+    Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(_line(error))
+
+
+def _used(error: Any) -> InputError:
+    """What the command line's parser refuses (unknown options, missing arguments), as we say such things."""
+    context, what = getattr(error, "ctx", None), " ".join(error.format_message().split()).rstrip(".")
+    command = context.command_path if context else "bakeoff"
+    return InputError(command, f"{what[0].lower()}{what[1:]}", f"`{command} --help` says what is accepted")
+
+
 def _line(error: BakeoffError) -> str:
     """An error as one line that no terminal obeys, whatever names the user's files put into it."""
     from bakeoff.report.tables import inert
@@ -112,9 +162,12 @@ def _line(error: BakeoffError) -> str:
 
 
 def _shown_by_typer(error: Exception) -> int:
-    """Usage errors and exits that typer raises; anything else flies on, it is a defect."""
+    """Usage errors, each in one line of ours, and exits that typer raises; anything else flies on, it is a defect."""
     if type(error).__name__ == "Abort":
         return 130
+    if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":
+        _say(_used(error))
+        return InputError.exit_code
     if hasattr(error, "show") and hasattr(error, "exit_code"):
         error.show()  # pyright: ignore[reportAttributeAccessIssue]
         return int(error.exit_code)  # pyright: ignore[reportAttributeAccessIssue]

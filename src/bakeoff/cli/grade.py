@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bakeoff.cli.app import Unsafe, app, console
+from bakeoff.cli.app import Unsafe, app, console, positive, whole
 
 
 @app.command("grade-code")
@@ -19,9 +19,13 @@ def grade_code(
         Path | None, typer.Option("--out", metavar="OUT", help="The rows with verdicts (default: FILE.graded.jsonl).")
     ] = None,
     k: Annotated[str, typer.Option("--k", metavar="K,...", help="Which pass@k to print, as 1,5.")] = "1",
-    timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="Seconds for a completion's tests.")] = 3.0,
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", parser=positive("--timeout"), metavar="S", help="Seconds for a completion's tests."),
+    ] = 3.0,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, metavar="N", help="Completions at a time (default: one a CPU).")
+        int | None,
+        typer.Option("--jobs", parser=whole("--jobs"), metavar="N", help="Completions at a time (default: one a CPU)."),
     ] = None,
     also_official_semantics: Annotated[
         bool, typer.Option("--also-official-semantics", help="Also judge in one namespace, and list the differences.")
@@ -50,7 +54,8 @@ def grade_math(
         Path | None, typer.Option("--out", metavar="OUT", help="The rows with verdicts (default: FILE.graded.jsonl).")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, metavar="N", help="Formulas at a time (default: one a CPU).")
+        int | None,
+        typer.Option("--jobs", parser=whole("--jobs"), metavar="N", help="Formulas at a time (default: one a CPU)."),
     ] = None,
     without_math_verify: Annotated[
         bool, typer.Option("--without-math-verify", help="Leave formulas ungraded; only numbers and text are judged.")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bakeoff.cli.app import app, console, quiet_libraries
+from bakeoff.cli.app import app, console, quiet_libraries, whole
 from bakeoff.errors import InputError, suggest
 
 
@@ -53,7 +53,10 @@ def bench(
     cases: Annotated[list[str] | None, typer.Argument(metavar="CASE", help="Which cases (default: all).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     repeats: Annotated[
-        int | None, typer.Option("--repeats", min=1, metavar="N", help="Pairs of each case (default: its own number).")
+        int | None,
+        typer.Option(
+            "--repeats", parser=whole("--repeats"), metavar="N", help="Pairs of each case (default: its own number)."
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from bakeoff.cli.app import Directory, From, Set, app, console, quiet_libraries, show_table
+from bakeoff.cli.app import Directory, From, Set, app, console, positive, quiet_libraries, show_table, whole
 from bakeoff.errors import InputError, suggest
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from bakeoff.analysis.audit import Audit
-    from bakeoff.analysis.result import Comparison, Results
+    from bakeoff.analysis.result import Check, Comparison, Results
     from bakeoff.store.store import Store
     from bakeoff.use.ledger import Entry
 
@@ -86,7 +88,10 @@ def compare(
     margin: Annotated[
         float | None,
         typer.Option(
-            "--margin", metavar="X", help="Differences up to this are none: is a pair equivalent? (.02 for fractions.)"
+            "--margin",
+            parser=positive("--margin"),
+            metavar="X",
+            help="Differences up to this are none: is a pair equivalent? (.02 for fractions.)",
         ),
     ] = None,
     metric: Annotated[
@@ -109,33 +114,48 @@ def compare(
     """
     from bakeoff.report import comparisons
 
+    _fits(directory, table, {"--baseline": baseline, "--margin": margin, "--metric": metric})
+    if table is None:
+        study, pairs = _compared(directory, a, b)
+        printed, lint = comparisons.of_study(pairs, study), study.lint
+    else:
+        pairs, printed, lint = _tabled(table, metric or "score", baseline, margin)
+    if as_json:
+        print(comparisons.as_json(pairs, lint))
+        return
+    for line in printed:
+        console.print(line, soft_wrap=isinstance(line, Text))
+
+
+def _fits(directory: Path | None, table: Path | None, options: Mapping[str, str | float | None]) -> None:
+    """InputError where what was given does not go together, or means nothing."""
     if (table is None) == (directory is None):
-        raise InputError("compare", "DIR A B or --table FILE.csv is needed")
-    for option, given in (("--baseline", baseline), ("--margin", margin), ("--metric", metric)):
+        raise InputError("compare", "DIR A B or --table FILE.csv is needed", "`bakeoff compare --help` shows both")
+    for option, given in options.items():
         if table is None and given is not None:
             raise InputError(
                 option, "goes with --table alone", "a study's results are compared as results.json has them"
             )
-    if margin is not None and not 0 < margin < float("inf"):
-        raise InputError("--margin", f"{margin:g} is no difference above 0", "give .02 for 2 points of a fraction")
-    if metric is not None and not metric.strip():
+    metric = options["--metric"]
+    if isinstance(metric, str) and not metric.strip():
         raise InputError("--metric", "is empty", "give the name of what the scores are, such as accuracy or loss")
-    if table is None:
-        study, pairs = _compared(directory, a, b)
-        printed = comparisons.of_study(pairs, study)
-    else:
-        from bakeoff.analysis import wins
-        from bakeoff.analysis.long_table import read
 
-        scores = read(table, metric or "score", baseline, margin)
-        found = [(one, wins.counted(one, one.comparisons())) for one in scores]
-        pairs = [pair for _, own in found for pair in own]
-        printed = chain(*(comparisons.shown(one, own) for one, own in found), comparisons.win_rates(scores))
-    if as_json:
-        print(comparisons.as_json(pairs))
-    else:
-        for line in printed:
-            console.print(line, soft_wrap=isinstance(line, Text))
+
+def _tabled(
+    table: Path, metric: str, baseline: str | None, margin: float | None
+) -> tuple[list[Comparison], Iterator[RenderableType], Sequence[Check]]:
+    """A long table's comparisons, what is printed of them, and its lint."""
+    from bakeoff.analysis import wins
+    from bakeoff.analysis.long_table import read
+    from bakeoff.analysis.table_lint import lint
+    from bakeoff.report import comparisons
+
+    scores = read(table, metric, baseline, margin)
+    found = [(one, wins.counted(one, one.comparisons())) for one in scores]
+    checks = lint(scores)
+    told = (comparisons.shown(one, own) for one, own in found)
+    pairs = [pair for _, own in found for pair in own]
+    return pairs, chain(*told, comparisons.win_rates(scores), comparisons.lint(checks)), checks
 
 
 def _compared(directory: Path | None, a: str | None, b: str | None) -> tuple[Results, list[Comparison]]:
@@ -160,7 +180,10 @@ def _compared(directory: Path | None, a: str | None, b: str | None) -> tuple[Res
 @app.command()
 def recommend(
     directory: Directory,
-    params: Annotated[int | None, typer.Option("--max-params", metavar="N", help="Trained parameters at most.")] = None,
+    params: Annotated[
+        int | None,
+        typer.Option("--max-params", parser=whole("--max-params", 0), metavar="N", help="Trained parameters at most."),
+    ] = None,
     memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory at the peak of training: 800MB, 16GiB.")
     ] = None,
@@ -183,8 +206,6 @@ def recommend(
     from bakeoff.report import recommended as printed
     from bakeoff.store.store import Store
 
-    if params is not None and params < 0:
-        raise InputError("--max-params", f"{params} is no number of parameters", "give 0 or more")
     limits = Limits(params=params, memory=_bytes(memory), **_latency(latency))
     found = results(Store.open(directory))
     chosen = recommended(found, limits)

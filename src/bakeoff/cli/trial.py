@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bakeoff.cli.app import Directory, TrialName, app, console, quiet_libraries
+from bakeoff.cli.app import Directory, TrialName, app, console, quiet_libraries, whole
 
 
 @app.command()
@@ -44,7 +44,12 @@ def try_(
     text: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="What to say; without it, stdin.")] = None,
     max_new_tokens: Annotated[
         int | None,
-        typer.Option("--max-new-tokens", min=1, metavar="N", help="The longest answer (default: the task's)."),
+        typer.Option(
+            "--max-new-tokens",
+            parser=whole("--max-new-tokens"),
+            metavar="N",
+            help="The longest answer (default: the task's).",
+        ),
     ] = None,
 ) -> None:
     """Talk to a trial's model.

@@ -19,6 +19,11 @@ def line(lint: Sequence[Check]) -> str:
     return f"Lint: {', '.join(told)}{': ' if found else ''}{found}."
 
 
+def told(lint: Sequence[Check]) -> list[str]:
+    """The line, then a line for each thing that was found."""
+    return [line(lint), *(f"{name}: {text}" for name, state, text in rows(lint) if state == "found")]
+
+
 def rows(lint: Sequence[Check]) -> list[tuple[str, str, str]]:
     """A row for each check, what was found first."""
     order = ("found", "clean", "not applicable")

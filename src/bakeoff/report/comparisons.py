@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bakeoff.analysis import words
-from bakeoff.analysis.result import Cell, Comparison, Results
+from bakeoff.analysis.result import Cell, Check, Comparison, Results
 from bakeoff.analysis.scores import Scores
 from bakeoff.analysis.sentences import sentence
 from bakeoff.analysis.statistics import UNEQUAL
@@ -80,6 +80,12 @@ def _together(scores: Scores, pairs: Sequence[Comparison]) -> Iterator[str]:
         yield f"By each method's own run variance, not the pooled one, this would be decided otherwise: {named}."
 
 
+def lint(checks: Sequence[Check]) -> Iterator[Text]:
+    """What a table's lint says: a line, and what was found."""
+    for told in checklist.told(checks):
+        yield Text(_plain(told), style="dim")
+
+
 def of_study(pairs: Sequence[Comparison], results: Results) -> Iterator[Text]:
     """A study's comparisons: a sentence each, and why its report does not rank them; then what its lint says."""
     for pair in pairs:
@@ -121,9 +127,12 @@ def _plain(text: str) -> str:
     return tables.inert(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def as_json(pairs: Sequence[Comparison]) -> str:
-    """`{"comparisons": [...]}` with the keys of results.json."""
-    told = {"comparisons": [pair.model_dump(mode="json") for pair in pairs]}
+def as_json(pairs: Sequence[Comparison], checks: Sequence[Check]) -> str:
+    """`{"comparisons": [...], "lint": [...]}` with the keys of results.json."""
+    told = {
+        "comparisons": [pair.model_dump(mode="json") for pair in pairs],
+        "lint": [check.model_dump(mode="json") for check in checks],
+    }
     return json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
 
 

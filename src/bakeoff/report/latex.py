@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bakeoff.analysis import words
 from bakeoff.analysis.result import Cell, Comparison, Results
-from bakeoff.report import tables
+from bakeoff.report import checklist, tables
 from bakeoff.report.tables import Section
 from bakeoff.report.views import turned
 
@@ -27,7 +27,7 @@ _SPECIAL = {
 
 def render(results: Results) -> str:
     """Every benchmark's scores, then its differences from the best mean."""
-    parts = [HEAD]
+    parts = [HEAD + "".join(f"% {_comment(told)}\n" for told in checklist.told(results.lint))]
     for section in tables.sections(results):
         parts.append(_scores(section))
         if section.comparisons:
@@ -39,6 +39,11 @@ def escape(text: str) -> str:
     """One line of text that LaTeX sets as it is; what has no Latin-1 form is named by its code point."""
     plain = (_SPECIAL.get(c, c if " " <= c <= "\xff" else f"U+{ord(c):04X}") for c in tables.inert(text))
     return re.sub(r"([-,])(?=\1)", r"\1{}", "".join(plain))  # two of these would become one sign
+
+
+def _comment(text: str) -> str:
+    """Text in one line that LaTeX passes over."""
+    return " ".join(tables.inert(text).split())
 
 
 def _scores(section: Section) -> str:

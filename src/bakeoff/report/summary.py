@@ -18,7 +18,7 @@ from rich.text import Text
 from bakeoff.analysis import words
 from bakeoff.analysis.summary import Line, Summary
 from bakeoff.errors import BakeoffError, InputError, suggest
-from bakeoff.report import tables
+from bakeoff.report import checklist, tables
 from bakeoff.report.html import environment, policy, style
 from bakeoff.report.markdown import escape, grid
 
@@ -59,7 +59,9 @@ def terminal(found: Summary) -> Group:
     """The table and each benchmark's verdict for a terminal."""
     parts: list[RenderableType] = [Padding(_Lines(found), (0, 0, 1, 0))]
     parts += [Text(f"{line.study}: {tables.inert(line.headline)}") for line in found.lines]
-    return Group(*parts, Text(EXPLAINED, style="dim"))
+    return Group(
+        *parts, *(Text(tables.inert(told), style="dim") for told in linted(found)), Text(EXPLAINED, style="dim")
+    )
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,15 @@ def best(line: Line) -> str:
     return words.listed([*shown, *([f"{more} more"] if more else [])]) + " (not separable)"
 
 
+def linted(found: Summary) -> list[str]:
+    """What each study's lint says: a line, and what was found."""
+    return [f"{one.study}: {told}" for one in found.lint for told in checklist.told(one.checks)]
+
+
 def as_html(found: Summary) -> str:
     """One self-contained page."""
     return environment().get_template("summary.html.j2").render(
-        lines=[(line, row(line)) for line in found.lines], heads=HEADS, explained=EXPLAINED,
+        lines=[(line, row(line)) for line in found.lines], heads=HEADS, lint=linted(found), explained=EXPLAINED,
         css=Markup(style()), policy=policy(style()),
     )  # fmt: skip
 
@@ -139,7 +146,8 @@ def as_markdown(found: Summary) -> str:
     """The table, then the verdicts."""
     rows = [[escape(text) for text in row(line)] for line in found.lines]
     verdicts = [f"- {escape(line.study)}: {escape(line.headline)}" for line in found.lines]
-    return "\n".join(["# Summary", "", *grid(HEADS, rows, "lllllrlrrr"), "", *verdicts, "", EXPLAINED, ""])
+    lint = [f"- {escape(told)}" for told in linted(found)]
+    return "\n".join(["# Summary", "", *grid(HEADS, rows, "lllllrlrrr"), "", *verdicts, "", *lint, "", EXPLAINED, ""])
 
 
 def as_json(found: Summary) -> str:
