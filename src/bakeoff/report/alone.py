@@ -22,6 +22,8 @@ WIDE, EDGE = 760, 16  # pixels
 _NAMES, _NUMBERS = 230, 130  # columns beside strips
 _HEAD = 62  # under which a figure begins
 _COSTS = {"trainable_params": "parameters", "peak_bytes": "memory", "solo_train_seconds": "time"}  # in files' names
+_NAME = re.compile(r"(\d+-(scores|differences|pareto|sweep)(-[A-Za-z0-9-]*)?|(learning|tuning)-\d+)\.svg")
+_START = f'<?xml version="1.0" encoding="UTF-8"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="{WIDE}" '
 _FONT = 'font-family="system-ui,Helvetica,Arial,sans-serif"'
 
 
@@ -41,6 +43,11 @@ def render(results: Results) -> dict[str, str]:
         legend = [(figures.key(looks[line.method]), line.method) for line in panel.lines]
         found[f"tuning-{i}.svg"] = _plot(f"Tuning: {panel.title}", note, panel.plot, legend)
     return found
+
+
+def is_own(name: str, data: bytes) -> bool:
+    """Whether a file of that name is a figure that a report wrote."""
+    return bool(_NAME.fullmatch(name)) and data.startswith(_START.encode())
 
 
 def _of_view(view: View, looks: Looks) -> dict[str, str]:
@@ -111,7 +118,7 @@ def _map(view: View, map: Map) -> str:
         _inside(map.trend, EDGE, _HEAD + tall + 40, wide, TREND),
         *_legend([(key, f"{map.grid.down} {value}") for key, value in map.legend], _HEAD + tall + TREND + 60),
     ]
-    height = _HEAD + tall + TREND + 50 + 20 * ((len(map.legend) + 2) // 3)
+    height = _HEAD + tall + (TREND + 50 + 20 * ((len(map.legend) + 2) // 3) if map.trend else 0)
     return _file(f"{view.section.title}: {map.grid.family}", note, parts, height)
 
 
@@ -139,8 +146,7 @@ def _line(x: float, y: float, text: str, anchor: str) -> Markup:
 def _file(title: str, note: str, parts: Iterable[Markup], height: float) -> str:
     """A whole SVG file."""
     text = Markup(
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" {font}>'
+        _START + 'height="{h}" viewBox="0 0 {w} {h}" {font}>'
         "<title>{title}</title><style>{css}</style>"
         '<rect width="{w}" height="{h}" fill="#fff"/>'
         '<text class="title" x="{edge}" y="24">{title}</text><text x="{edge}" y="42">{note}</text>{parts}</svg>\n'
@@ -162,4 +168,5 @@ def _light() -> Markup:
 
 
 def _slug(name: str) -> str:
-    return "".join(character if character.isalnum() and character.isascii() else "-" for character in name)
+    plain = "".join(character if character.isalnum() and character.isascii() else "-" for character in name)
+    return plain[:60]

@@ -20,6 +20,7 @@ from bakeoff.report.views import Panel, View, palette, panels, tuning_panels, vi
 
 PAGE = Path(__file__).parent / "page"
 STYLES = ("figure.css", "page.css")
+DRAWN = 45  # pairs, those of ten methods, beyond which a table of all has no figures: the page stays small
 _COUNTED = ("bleu", "bleu_signature")  # a sample's details that tell people nothing: counts for a mean over items
 
 
@@ -48,6 +49,7 @@ def render(results: Results) -> str:
         how=tables.how_it_ran(results),
         banner=tables.banner(results),
         configured=_configured(results),
+        DRAWN=DRAWN,
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ class Map:
             heat=figures.heat(grid, tables.outlined(section, grid)),
             ramp=figures.ramp(grid),
             trend=figures.trend(grid, shades),
-            legend=[(figures.key(shade), f"{row:g}") for row, shade in zip(grid.rows, shades, strict=True)],
+            legend=[(figures.key(s), f"{row:g}") for row, s in zip(grid.rows, shades, strict=True) if grid.spread],
             told=tables.swept_explained(section, grid),
         )
 

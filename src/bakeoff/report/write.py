@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from bakeoff.analysis.result import Cell, Results
 from bakeoff.analysis.table import results
 from bakeoff.errors import InputError, suggest
 from bakeoff.report import alone, html, latex, markdown
+from bakeoff.store import durable
 from bakeoff.store.record import Solo
 from bakeoff.store.store import Store
 
@@ -31,8 +32,18 @@ def write(store: Store, formats: Sequence[str] | None = None) -> list[Path]:
         if name not in FORMATS:
             raise InputError("--format", f"{name!r} is no report format", suggest(name, FORMATS))
     found = results(store)
-    files = [pair for name in formats for pair in FORMATS[name](found).items()]
-    return [store.write(path, text) for path, text in files]
+    files = dict(pair for name in formats for pair in FORMATS[name](found).items())
+    if "svg" in formats:
+        _clear(store.directory / "figures", files)
+    return [store.write(path, text) for path, text in files.items()]
+
+
+def _clear(folder: Path, files: Collection[str]) -> None:
+    """Remove the figures of an earlier report that this one does not have; what no report wrote stays."""
+    for path in sorted(folder.glob("*.svg")):
+        if f"figures/{path.name}" not in files and alone.is_own(path.name, path.read_bytes()):
+            with durable.storing(path):
+                path.unlink()
 
 
 def as_json(found: Results) -> str:

@@ -57,4 +57,4 @@ def band(
 
 
 def _path(x: Scale, y: Scale, points: Iterable[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{n(100 * x.share(a))} {n(100 - 100 * y.share(b))}" for a, b in points)
+    return "M" + "L".join(f"{n(100 * x.share(a), 1)} {n(100 - 100 * y.share(b), 1)}" for a, b in points)

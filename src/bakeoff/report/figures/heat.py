@@ -16,20 +16,21 @@ from bakeoff.report.figures.strokes import across, dot, joined, n, strip, text, 
 
 _GUTTER = 15.0  # percent of a grid's width that its row labels take
 _DEEPEST = 0.7  # opacity of the strongest colour: text on it is still read
-_TALL, _HEAD = 36, 22  # pixels of a row, and of the labels above them
+_TALL, _LINE, _HEAD = 38, 13, 22  # pixels of a row of values, of a line of their intervals, of the labels above them
+_NARROW, _LETTER = 310.0, 5.9  # pixels of all columns on a narrow page, and of a letter of an interval
 TREND = 170  # pixels that the lines take
 
 
 def heat(grid: Grid, outlined: Collection[str]) -> Markup:
-    """A swept method as a map: the value in each cell, the better the stronger its colour.
+    """A swept method as a map: in each cell its value, the better the stronger its colour, over its 95 % interval.
 
     Cells of the methods `outlined` have a border; what else is known of a cell is its tooltip.
     """
-    wide = (100 - _GUTTER) / len(grid.columns)
+    wide, tall = (100 - _GUTTER) / len(grid.columns), _tall(grid)
     parts = [text(_middle(grid, j), 14, f"{value:g}") for j, value in enumerate(grid.columns)]
     for i, row in enumerate(grid.rows):
-        y = _HEAD + i * _TALL
-        parts.append(text(_GUTTER - 1.5, y + _TALL / 2 + 4, f"{row:g}", "end"))
+        y = _HEAD + i * tall
+        parts.append(text(_GUTTER - 1.5, y + tall / 2 + 4, f"{row:g}", "end"))
         for j, column in enumerate(grid.columns):
             cell = grid.cells.get((row, column))
             if cell is not None:
@@ -40,7 +41,7 @@ def heat(grid: Grid, outlined: Collection[str]) -> Markup:
 
 def heat_height(grid: Grid) -> int:
     """How many pixels tall a map is."""
-    return _HEAD + len(grid.rows) * _TALL
+    return _HEAD + len(grid.rows) * _tall(grid)
 
 
 def ramp(grid: Grid) -> Markup:
@@ -68,7 +69,12 @@ def ramp(grid: Grid) -> Markup:
 
 
 def trend(grid: Grid, shades: Sequence[str], height: int = TREND) -> Markup:
-    """The same cells as lines across, one for each row (in `shades`), with their 95 % intervals."""
+    """The same cells as lines across, one for each row (in `shades`), with their 95 % intervals.
+
+    Nothing where all values are the same.
+    """
+    if not grid.spread:
+        return Markup()
     y = scale([x for c in grid.cells.values() for x in (c.mean, c.ci_low, c.ci_high)], most=4)
     places = y.places(100 if grid.percent else 1)
 
@@ -90,6 +96,18 @@ def trend(grid: Grid, shades: Sequence[str], height: int = TREND) -> Markup:
 # --- inside ---
 
 
+def _bounds(grid: Grid, cell: Cell) -> list[str]:
+    """A cell's interval in the lines that it takes: in two where not all of the grid's fit their columns in one."""
+    every = [words.interval(c.ci_low, c.ci_high, c.percent) for c in grid.cells.values() if c.mean is not None]
+    own = words.interval(cell.ci_low, cell.ci_high, cell.percent)
+    fits = max(map(len, every), default=0) * _LETTER * len(grid.columns) <= _NARROW
+    return [own] if fits else own.replace(", ", ",\n").split("\n")
+
+
+def _tall(grid: Grid) -> int:
+    return _TALL + _LINE * max(len(_bounds(grid, cell)) for cell in grid.cells.values())
+
+
 def _tile(grid: Grid, cell: Cell, x: float, y: float, wide: float, outlined: bool) -> Markup:
     strength = grid.strength(cell)
     shown = cell.status if strength is None else words.number(cell.mean, cell.percent, grid.places)
@@ -97,16 +115,22 @@ def _tile(grid: Grid, cell: Cell, x: float, y: float, wide: float, outlined: boo
     if strength is not None:
         told = f"{cell.method}: {words.score(cell.mean, cell.percent)}, 95 % interval "
         told += f"{words.interval(cell.ci_low, cell.ci_high, cell.percent)}, {words.count(len(cell.per_seed), 'run')}"
+    tall, bounds = _tall(grid), [] if strength is None else _bounds(grid, cell)
+    base = y + (tall - _LINE * len(bounds)) / 2 + 4.5
+    lines = [
+        Markup('<text class="{}" x="{}%" y="{}" text-anchor="middle">{}</text>').format(
+            "value" if i == 0 else "bounds", n(x + wide / 2), n(base + i * (_LINE + 0.5)), line
+        )
+        for i, line in enumerate([shown, *bounds])
+    ]
     return Markup(
         '<g data-method="{method}"><title>{}</title>'
-        '<rect class="tile" x="{x}%" y="{y}" width="{w}%" height="{h}" fill-opacity="{o}"/>{frame}'
-        '<text class="value" x="{middle}%" y="{base}" text-anchor="middle">{}</text></g>'
+        '<rect class="tile" x="{x}%" y="{y}" width="{w}%" height="{h}" fill-opacity="{o}"/>{frame}{}</g>'
     ).format(
-        told, shown, method=cell.method, x=n(x + 0.25), y=n(y + 1), w=n(wide - 0.5), h=n(_TALL - 2),
+        told, joined(lines), method=cell.method, x=n(x + 0.25), y=n(y + 1), w=n(wide - 0.5), h=n(tall - 2),
         o=n(_DEEPEST * (strength or 0)),
-        middle=n(x + wide / 2), base=n(y + _TALL / 2 + 4.5),
         frame=Markup('<rect class="frame" x="{}%" y="{}" width="{}%" height="{}"/>').format(
-            n(x + 0.6), n(y + 3), n(wide - 1.2), n(_TALL - 6)) if outlined else "",
+            n(x + 0.6), n(y + 3), n(wide - 1.2), n(tall - 6)) if outlined else "",
     )  # fmt: skip
 
 

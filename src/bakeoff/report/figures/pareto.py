@@ -114,7 +114,7 @@ def _labels(
         spots.setdefault(at, []).append(point.cell.method)
     solid = [(60.0, 100.0, at - 4 - _OVER, at) for at in lines]  # the untrained models' names
     solid += [(at - 1.3, at + 1.3, mid - _DISC, mid + _DISC) for at, mid in spots]
-    thin = [
+    thin = [(0.0, 100.0, at - 1, at + 1) for at in lines] + [
         (x.place(p.cost) - 0.4, x.place(p.cost) + 0.4, down(y, height, p.cell.ci_high), down(y, height, p.cell.ci_low))
         for p in points
         if p.cell.ci_low is not None and p.cell.ci_high is not None

@@ -11,7 +11,7 @@ from bakeoff.report.figures.scale import Scale
 
 def strip(classes: str, height: int, told: str, parts: Iterable[Markup]) -> Markup:
     """A figure as wide as what it stands in; without `told` it is decoration."""
-    says = Markup('role="img" aria-label="{}"').format(told) if told else Markup('aria-hidden="true"')
+    says = Markup('role="img"' if told else 'aria-hidden="true"')
     title = Markup("<title>{}</title>").format(told) if told else Markup("")
     return Markup('<svg class="{}" width="100%" height="{}" {}>{}{}</svg>').format(
         classes, height, says, title, joined(parts)
@@ -52,6 +52,6 @@ def joined(parts: Iterable[Markup]) -> Markup:
     return Markup("").join(parts)
 
 
-def n(x: float) -> str:
-    """A number as short as two decimals allow."""
-    return f"{x:.2f}".rstrip("0").rstrip(".")
+def n(x: float, places: int = 2) -> str:
+    """A number as short as so many decimals allow."""
+    return f"{x:.{places}f}".rstrip("0").rstrip(".")

@@ -16,7 +16,8 @@
       button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
-        const numeric = rows.some((row) => row.cells[column]?.dataset.value !== undefined);
+        const number = (cell) => cell?.dataset.value ?? cell?.dataset.low; // an interval sorts by its lower end
+        const numeric = rows.some((row) => number(row.cells[column]) !== undefined);
         const turns = numeric ? ["descending", "ascending", ""] : ["ascending", "descending", ""];
         const turn = turns[(turns.indexOf(head.getAttribute("aria-sort") ?? "") + 1) % 3];
         all("thead th", table).forEach((other) => other.removeAttribute("aria-sort"));
@@ -24,7 +25,7 @@
         const value = (row) => {
           const cell = row.cells[column];
           if (!cell) return null;
-          return numeric ? (cell.dataset.value === undefined ? null : Number(cell.dataset.value)) : cell.textContent.trim();
+          return numeric ? (number(cell) === undefined ? null : Number(number(cell))) : cell.textContent.trim();
         };
         const sign = turn === "descending" ? -1 : 1;
         const compare = (a, b) => {
@@ -47,7 +48,10 @@
     all("table:has([data-column])").forEach((table) => {
       const rows = all("tbody tr[data-method]", table); // of methods against methods, one left is shown against all
       const narrow = text !== "" && (!rows.length || rows.filter((row) => !row.hidden).length > 1);
-      all("[data-column]", table).forEach((one) => { one.hidden = narrow && !one.dataset.column.toLowerCase().includes(text); });
+      all("[data-column]", table).forEach((head) => {
+        const off = narrow && !head.dataset.column.toLowerCase().includes(text);
+        [...table.rows].forEach((row) => { row.cells[head.cellIndex].hidden = off; });
+      });
     });
     let items = 0, shown = 0;
     all(".item").forEach((item) => {
@@ -65,6 +69,7 @@
     filtered.hidden = !text;
     filtered.firstChild.textContent = `Filtered: methods whose name has "${state.find}".`;
   };
+  const unfold = () => { if (state.show || state.method || state.stage) all(".browser").forEach((one) => { one.open = true; }); };
   const filtered = make("p", " "); // stands above everything, on paper too, so that a filtered page does not pass for a whole one
   filtered.id = "filtered";
   const clear = Object.assign(make("button", "clear"), { type: "button" });
@@ -74,7 +79,7 @@
     const select = make("select");
     select.name = name;
     select.append(...options.map(([value, told]) => Object.assign(make("option", told), { value })));
-    select.addEventListener("change", () => { state[name] = select.value; apply(); remember(); });
+    select.addEventListener("change", () => { state[name] = select.value; unfold(); apply(); remember(); });
     const box = make("label", label + " ");
     box.append(select);
     return box;
@@ -117,7 +122,7 @@
         if (field) { field.value = value; value = field.value; }
         state[name] = value;
       }
-      if (state.show || state.method || state.stage) all(".browser").forEach((one) => { one.open = true; });
+      unfold();
       apply();
     } else if (Object.values(state).some(Boolean)) remember(id); // a link within the page keeps what is filtered
     const target = id && document.getElementById(id);
@@ -136,6 +141,12 @@
     if (!title.parentElement.hasAttribute("aria-label")) title.parentElement.setAttribute("aria-label", title.textContent);
     title.remove();
   });
+  const won = (cell) => {
+    if (!cell) return "";
+    const [wins, lost] = [cell.firstChild, cell.querySelector("span")].map((one) => one.textContent.trim());
+    const column = cell.closest("table").tHead.rows[0].cells[cell.cellIndex];
+    return `${cell.parentElement.dataset.method} wins ${wins}, ${column.dataset.column} wins ${lost}`;
+  };
   const over = (event) => {
     const figure = event.target.closest("figure");
     all(".dim, .lit").forEach((one) => one.classList.remove("dim", "lit"));
@@ -144,8 +155,9 @@
       all("[data-method]", figure).forEach((other) => other.classList.add(other.dataset.method === one.dataset.method ? "lit" : "dim"));
     let source = event.target;
     while (source && !told.has(source)) source = source.parentElement;
-    tip.hidden = !source;
-    if (source) tip.textContent = told.get(source);
+    const text = source ? told.get(source) : won(event.target.closest(".wins td[data-value]"));
+    tip.hidden = !text;
+    if (text) tip.textContent = text;
   };
   const follow = (event) => {
     if (tip.hidden) return;

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bakeoff.analysis import words
 from bakeoff.report.tables.sections import Section
 
 SHADES = 5  # strengths in which a lead is coloured
@@ -19,7 +18,6 @@ class Won:
     won: int
     lost: int
     shade: int
-    told: str
 
 
 def wins(section: Section) -> list[tuple[str, list[Won | None]]]:
@@ -28,17 +26,16 @@ def wins(section: Section) -> list[tuple[str, list[Won | None]]]:
     for pair in section.comparisons:
         if pair.items_a is None or pair.items_b is None:
             return []
-        found[pair.a, pair.b] = _won(pair.a, pair.b, pair.items_a, pair.items_b, pair.n_items)
-        found[pair.b, pair.a] = _won(pair.b, pair.a, pair.items_b, pair.items_a, pair.n_items)
+        found[pair.a, pair.b] = _won(pair.items_a, pair.items_b, pair.n_items)
+        found[pair.b, pair.a] = _won(pair.items_b, pair.items_a, pair.n_items)
     names = [cell.method for cell in section.cells if any(cell.method in pair for pair in found)]
     return [(name, [found.get((name, other)) for other in names]) for name in names]
 
 
-def _won(method: str, other: str, won: int, lost: int, items: int) -> Won:
+def _won(won: int, lost: int, items: int) -> Won:
     lead = (won - lost) / items if items else 0.0
     shade = round(lead * SHADES) or (lead > 0) - (lead < 0)
-    even = words.count(items - won - lost, "item")
-    return Won(won, lost, shade, f"{method} wins {won:,}, {other} wins {lost:,}, {even} even, of {items:,}")
+    return Won(won, lost, shade)
 
 
 def even(rows: Sequence[tuple[str, Sequence[Won | None]]]) -> bool:
