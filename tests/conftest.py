@@ -71,6 +71,14 @@ def _short_metering():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _unsynced():
+    """No waiting for the disk, some milliseconds for each file: what is synced, and when, is held by test_durable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(params=ARCHITECTURES)
 def architecture(request) -> str:
     return request.param

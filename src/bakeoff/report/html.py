@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def render(results: Results) -> str:
     )  # fmt: skip
 
 
+@cache
 def environment() -> jinja2.Environment:
-    """Templates with every text escaped."""
+    """Templates with every text escaped, each compiled once."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
