@@ -41,13 +41,15 @@ def make_store(
     solo: Solo | None = None,
     ungraded: Callable[[str, int | None, int, int], bool] = lambda method, seed, item, draw: False,
     metrics: Sequence[str] = ("accuracy",),
+    sealed: bool = False,
     graded: Callable[[str, int | None, int, float], tuple[dict[str, float], dict[str, Any]]] | None = None,
     asked: Callable[[int], Sequence[tuple[str, str]]] | None = None,
 ) -> Store:
     """Trials for every model x task x method x seed (`base` has none); `status` marks (task, method, seed) missing,
     failed or diverged. With several draws, the first has the score and the others 0; what is `ungraded` has none.
     `graded` makes the scores and the detail of (method, seed, item, value) where there is more than accuracy; `metrics`
-    is what the task has. `asked` are the turns of item i."""
+    is what the task has. `asked` are the turns of item i. Unless `sealed`, there are no hashes, as in an earlier
+    version's store, and tests may edit."""
 
     def grade(
         method: str, seed: int | None, i: int, value: float, draw: int
@@ -58,6 +60,8 @@ def make_store(
         return {"accuracy": value if draw == 0 else 0.0}, known
 
     store = Store(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    store.write("plan.json", "{}")
     tasks = tasks or {"sst2": ["sst2"]}
     planned: list[dict[str, Any]] = []
     items: dict[str, int] = {}
@@ -107,6 +111,8 @@ def make_store(
             for i in range(items[name])
         )
         store.keep_prompts(DATASET, rows)
+    for path in () if sealed else store.trials.glob("*/manifest.json"):
+        path.unlink()
     return store
 
 

@@ -11,9 +11,11 @@ import pytest
 from synthetic_store import make_store
 
 from bakeoff.cli import main
-from bakeoff.errors import BakeoffError
+from bakeoff.errors import BakeoffError, DamageError, StorageError
+from bakeoff.store import durable
 from bakeoff.store.record import Prompt
 from bakeoff.store.store import Store
+from bakeoff.store.store import sealed as sealed_plan
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_a_damaged_plan_is_one_line(store, monkeypatch, capsys, command, content
     told = capsys.readouterr()
     assert exit_.value.code == 1
     assert said in told.err and told.err.count("\n") == 1 and "Traceback" not in told.err
-    assert "move trials/" in told.err or "use the Bakeoff that wrote it" in told.err
+    assert "restore it, or run the study again" in told.err or "use the one that wrote it" in told.err
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,12 @@ def test_a_damaged_plan_is_one_line(store, monkeypatch, capsys, command, content
         ("samples.jsonl", '"id":"sst2-0"', '"id":"sst2-1"', "samples.jsonl: holds 2 items of sst2, and the record sa"),
         ("curve.jsonl", '{"step":3', "#", "curve.jsonl, line 3: damaged (Invalid JSON"),
         ("record.json", '"done"', '"fine"', "record.json: damaged (status: Input should be 'done'"),
-        ("record.json", '"schema_version": 1', '"schema_version": 2', "record.json: has schema version 2, and this B"),
+        (
+            "record.json",
+            '"schema_version": 1',
+            '"schema_version": 2',
+            "record.json: has schema version 2 (of Bakeoff 0",
+        ),
     ],
 )
 def test_damage_in_a_trial_is_named_with_its_line(store, name, old, new, said):
@@ -67,7 +74,7 @@ def test_damage_in_a_trial_is_named_with_its_line(store, name, old, new, said):
     with pytest.raises(BakeoffError) as caught:
         results(store)
     assert f"{lora}/{said}" in str(caught.value) and "\n" not in str(caught.value)
-    mend = "use the Bakeoff that wrote it" if "schema" in said else f"restore it, or move {store.trials / lora} out of"
+    mend = "0.1.0) reads 1; use the one that" if "schema" in said else "restore it, or run the study again, which sets"
     assert mend in str(caught.value)
 
 
@@ -84,7 +91,7 @@ def test_a_record_from_before_methods_were_measured_alone_is_read(store):
 def test_a_file_that_is_gone_is_missed(store, name):
     key = store.plan()["trials"][1]["key"]
     (store.trials / key / name).unlink()
-    with pytest.raises(BakeoffError, match=f"{name}: absent, though the trial is stored; restore it, or move"):
+    with pytest.raises(BakeoffError, match=f"{name}: absent, though the trial is stored; restore it, or run"):
         store.record(key)
 
 
@@ -112,6 +119,119 @@ def test_a_report_that_cannot_be_written_is_one_line(store):
     assert json.loads((store.directory / "plan.json").read_text())
 
 
+@pytest.fixture
+def sealed(tmp_path) -> Store:
+    return make_store(tmp_path / "out", lambda *_: [1.0, 0.0], ("base", "lora", "prompt"), seeds=(0,), sealed=True)
+
+
+def keys(store: Store) -> dict[str, str]:
+    return {trial["method"]: trial["key"] for trial in store.plan()["trials"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("samples.jsonl", '"text":"n', '"text":"m'),
+        ("curve.jsonl", '"loss":0', '"loss":1'),
+        ("record.json", "294912", "294913"),
+    ],
+)
+def test_a_file_that_reads_well_and_is_not_what_was_written_is_damaged(sealed, name, old, new):
+    lora = keys(sealed)["lora"]
+    edited(sealed.trials / lora / name, old, new)
+    with pytest.raises(DamageError, match=rf"{lora}/{name}: damaged \(other bytes than were written\); restore it, or"):
+        assert sealed.samples(lora) and sealed.curve(lora)
+
+
+def test_an_adapter_is_held_against_its_hash(sealed):
+    lora = keys(sealed)["lora"]
+    sealed.stage(lora)
+    record = sealed.record(lora)
+    shutil.rmtree(sealed.trials / lora)
+    durable.fill(sealed.stage(lora) / "adapter" / "weights", b"abc")
+    sealed.commit(record.trial, record, [], [])
+    assert sealed.adapter(lora).is_dir()
+    (sealed.trials / lora / "adapter" / "weights").write_bytes(b"abd")
+    with pytest.raises(DamageError, match="adapter/weights: other bytes than were written"):
+        sealed.adapter(lora)
+
+
+def test_damage_is_examined_counted_as_absent_and_set_aside(sealed):
+    own = keys(sealed)
+    (sealed.trials / own["lora"] / "trial.json").unlink()
+    shutil.rmtree(sealed.trials / own["prompt"])
+    (sealed.trials / own["prompt"]).write_text("a file")
+    (sealed.directory / "study.yaml").mkdir()
+    (sealed.directory / "results.json").write_text("{")
+    (sealed.trials / own["base"] / ".DS_Store").write_text("nobody's harm")
+    found = sealed.examine()
+    assert (
+        found["study.yaml"] == "study.yaml: a directory, no file" and "results.json: damaged (" in found["results.json"]
+    )
+    assert found[own["lora"]] == "trial.json: absent" and found[own["prompt"]] == f"{own['prompt']}: no directory"
+    assert len(found) == 4 and sealed.keys() == {own["base"]} and not sealed.has(own["lora"])
+    moved = sealed.repair()
+    assert moved[own["lora"]] == sealed.directory / "damaged" / own["lora"] and moved[own["lora"]].is_dir()
+    assert {path.name for path in (sealed.directory / "damaged").iterdir()} == {*found}
+    assert not sealed.examine() and not sealed.has(own["prompt"])
+
+
+def test_what_was_mended_in_the_meantime_is_not_moved(sealed):
+    lora = keys(sealed)["lora"]
+    path = sealed.trials / lora / "record.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert list(sealed.examine()) == [lora]
+    path.write_bytes(whole)
+    assert not sealed.repair() and sealed.finished(lora)
+
+
+def test_a_plan_that_reads_well_and_is_not_what_was_written_is_damaged(tmp_path):
+    made = make_store(tmp_path / "out", lambda *_: [1.0], ("base",))
+    made.write("plan.json", sealed_plan(made.plan() | {"notes": {"x": '"sha256": ""'}}))
+    assert "sha256" not in made.plan()
+    edited(tmp_path / "out" / "plan.json", '"device": "cpu"', '"device": "cpv"')
+    with pytest.raises(DamageError, match=r"plan.json: damaged \(other bytes than were written\)"):
+        made.plan()
+
+
+@pytest.mark.parametrize("key", ["../../etc", "/etc", "a/b", "."])
+def test_a_plans_keys_lead_nowhere_else(store, key):
+    plan = store.plan()
+    plan["trials"][0]["key"] = key
+    store.write("plan.json", json.dumps(plan))
+    with pytest.raises(DamageError, match=r"trials.0.key: String should match pattern"):
+        store.plan()
+
+
+def test_what_is_finished_stays_whoever_comes_later(sealed):
+    base, lora = sealed.record(keys(sealed)["base"]), sealed.record(keys(sealed)["lora"])
+    before = (sealed.trials / lora.key / "manifest.json").read_bytes()
+    sealed.stage(lora.key)
+    sealed.commit(lora.trial, lora.model_copy(update={"status": "failed"}), [], [])
+    assert (sealed.trials / lora.key / "manifest.json").read_bytes() == before
+    assert not (sealed.directory / "staging").exists() and sealed.finished(base.key)
+
+
+def test_what_failed_is_replaced(sealed):
+    lora = sealed.record(keys(sealed)["lora"])
+    shutil.rmtree(sealed.trials / lora.key)
+    for status in ("failed", "done"):
+        sealed.commit(lora.trial, lora.model_copy(update={"status": status, "benchmarks": {}}), [], [])
+        assert sealed.record(lora.key).status == status and not sealed.wrong(lora.key)
+    assert not (sealed.directory / "staging").exists()
+
+
+def test_a_directory_that_is_gone_is_not_made_anew_half_empty(sealed):
+    lora = sealed.record(keys(sealed)["lora"])
+    shutil.rmtree(sealed.directory)
+    with pytest.raises(StorageError, match=r"No such file or directory.*the directory is gone"):
+        sealed.stage(lora.key)
+    with pytest.raises(StorageError, match="the directory is gone"):
+        sealed.commit(lora.trial, lora, [], [])
+    assert not sealed.directory.exists()
+
+
 def test_prompts_are_written_once_for_a_data_set_and_damage_is_named(store):
     first, second = (Prompt(benchmark="sst2", id=name, turns=(("user", "Which?"),)) for name in ("sst2-0", "sst2-1"))
     store.keep_prompts("ab" * 32, [first])
@@ -119,5 +239,5 @@ def test_prompts_are_written_once_for_a_data_set_and_damage_is_named(store):
     assert store.prompts("ab" * 32) == [first] and store.prompts("cd" * 32) == []
     (path,) = (store.directory / "prompts").iterdir()
     path.write_text('{"benchmark":')
-    with pytest.raises(BakeoffError, match=r"abab\.jsonl, line 1: damaged .*remove it, and the next run writes it"):
+    with pytest.raises(DamageError, match=r"abab\.jsonl, line 1: damaged .*restore it, or run the study again"):
         store.prompts("ab" * 32)

@@ -26,6 +26,14 @@ class TrialError(BakeoffError):
     """One trial cannot be carried out; its reason goes into the trial's record and the others go on."""
 
 
+class DamageError(BakeoffError):
+    """What is on disk is not what was written: `where: what; how to mend it`."""
+
+    def __init__(self, where: object, what: str, mend: str):
+        self.where, self.what = str(where), what
+        super().__init__(f"{where}: {what}; {mend}")
+
+
 class StorageError(BakeoffError):
     """Results cannot be written (a full disk, a directory that is gone): the run ends, and what was finished stays.
 

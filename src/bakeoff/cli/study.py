@@ -110,8 +110,8 @@ def _run(
     _spare(name, study, job.store.directory / "study.yaml")
     if dry_run:
         _show_plan(job.plan)
-        if job.note:
-            console.print(job.note)
+        for note in job.notes:
+            console.print(note)
         return
     from bakeoff.run.watch import Watch
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,11 @@ from bakeoff.engine.train import total_steps
 from bakeoff.errors import InputError, extra
 from bakeoff.methods.method import Method, build
 from bakeoff.models.backbone import Backbone, weights_hash
+from bakeoff.store.record import Prompt
+from bakeoff.store.store import digest, lines, prompts_file, sealed
 from bakeoff.study import registry
 from bakeoff.study.expand import expand, judged, tuning
+from bakeoff.study.load import dump
 from bakeoff.study.spec import MethodSpec, Study, TaskSpec, Trial, canonical
 from bakeoff.tasks.task import Splits, Task, splits
 from bakeoff.tasks.task import build as build_task
@@ -76,6 +79,24 @@ class Plan:
         groups = (group for stage in self.stages for group in _grouped(stage, self.examples, self.group_size))
         return replace(self, groups=tuple(groups))
 
+    @cached_property
+    def prompts(self) -> dict[str, tuple[Prompt, ...]]:
+        """What every test item asks, by the hash of the data set."""
+        return {
+            found.fingerprint: tuple(
+                Prompt(benchmark=name, id=row.id, turns=tuple((one.role, one.content) for one in row.prompt))
+                for name, rows in found.benchmarks.items()
+                for row in rows
+            )
+            for found in self.examples.values()
+        }
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """What lies beside plan.json, and is as much a function of the study."""
+        asked = {prompts_file(dataset): lines(prompts) for dataset, prompts in self.prompts.items()}
+        return {"study.yaml": dump(self.study), **asked}
+
     def as_json(self) -> str:
         """plan.json: labels and keys of all trials, and their groups. A function of the study and the device kind."""
         trials = [
@@ -114,6 +135,7 @@ class Plan:
             "schema": 1,
             "study": self.study.study,
             "bakeoff": bakeoff.__version__,
+            "files": {name: digest(text.encode()) for name, text in self.files.items()},
             "tasks": tasks,
             "parameters": {model: self._sizes(model) for model in self.study.models},
             "trials": trials,
@@ -127,7 +149,7 @@ class Plan:
             **({} if self.study.published is None else {"published": self.study.published}),
             **({"forgetting": self._forgetting()} if self.held_out else {}),
         }
-        return json.dumps(data, indent=1) + "\n"
+        return sealed(data)
 
     def _tuning(self) -> dict[str, Any]:
         """The tuning trials by rounds, and what they have in common."""
@@ -252,6 +274,11 @@ def check_engine(plan: Plan, engine: str) -> None:
         raise InputError(
             "--engine lanes", f"{alone[0]} runs only through the reference engine", "give auto or reference"
         )
+
+
+def trials_of(plan: Plan) -> list[Trial]:
+    """Every trial, those of tuning first, and those of the comparison whose learning rate is yet to be chosen too."""
+    return [*(trial for one in plan.rounds for trial in one), *plan.trials]
 
 
 def same_trials(plan: Plan, earlier: Mapping[str, Any]) -> bool:

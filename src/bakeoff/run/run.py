@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,12 @@ from bakeoff.report import write
 from bakeoff.run import plan as planning
 from bakeoff.run.choose import advanced
 from bakeoff.run.group import Workplace
-from bakeoff.run.plan import Plan
+from bakeoff.run.notes import damaged, edited
+from bakeoff.run.plan import Plan, trials_of
 from bakeoff.run.progress import Progress
-from bakeoff.store.record import Prompt, Record
+from bakeoff.store.record import Record
 from bakeoff.store.store import Store
-from bakeoff.study.load import dump
-from bakeoff.study.spec import Study, Trial
-from bakeoff.tasks.task import Splits
+from bakeoff.study.spec import Study
 
 ENGINES = ("auto", "lanes", "reference")
 EXECUTORS = ("inline",)
@@ -40,13 +38,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """A run that can begin: everything is checked and nothing is written. `note` is what the user should know first."""
+    """A run that can begin: everything is checked and nothing is written. `notes` are what to know first."""
 
     plan: Plan
     store: Store
     engine: str
     executor: str
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def run(
@@ -87,29 +85,34 @@ def prepare(
         raise InputError("--out", "is empty", "name a directory")
     store = Store(Path("runs") / study.study if out is None else out)
     earlier = store.earlier(study.study)
+    store.examine()
     plan = planning.make(study, group_size)
     planning.check_engine(plan, engine)
-    note = ""
+    notes: list[str] = []
     if earlier and planning.same_trials(plan, earlier):
         plan = planning.in_groups(plan, earlier)
         if group_size not in (None, plan.group_size):
-            note = (
+            notes.append(
                 f"--group-size {group_size} is not used: {store.directory} goes on in its groups of up to "
                 f"{plan.group_size}, for the same numbers; another --out starts with new groups"
             )
-    return Job(advanced(plan, store), store, engine, executor, note)
+    plan = advanced(plan, store)
+    for trial in trials_of(plan):
+        store.finished(trial.key())  # what a newer Bakeoff wrote is refused here, before anything is written
+    notes += [*damaged(plan, store), *(edited(plan, earlier, store) if earlier else ())]
+    return Job(plan, store, engine, executor, tuple(notes))
 
 
 def execute(job: Job, progress: Progress | None = None, unsafe_no_sandbox: bool = False) -> Outcome:
     """Carry a prepared run out, and write its report. InputError where a task runs code and there is no sandbox."""
     with tiers.unprotected(unsafe_no_sandbox):
         note = _sandbox(job.plan, job.store)
-        return _execute(job, progress or Progress(), [one for one in (job.note, note) if one])
+        return _execute(job, progress or Progress(), [*job.notes, *([note] if note else ())])
 
 
 def _sandbox(plan: Plan, store: Store) -> str:
     """What the user should know of the sandbox that missing trials need; empty where all is well."""
-    if not any(plan.tasks[trial.task].runs_code and not _finished(store, trial.key()) for trial in _all(plan)):
+    if not any(plan.tasks[trial.task].runs_code and not store.finished(trial.key()) for trial in trials_of(plan)):
         return ""
     with Grader(jobs=1) as grader:
         return grader.note
@@ -118,28 +121,21 @@ def _sandbox(plan: Plan, store: Store) -> str:
 def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
     plan, store = job.plan, job.store
     with store.lock():
+        store.repair()
         store.clear_staging()
         store.write("plan.json", plan.as_json())  # first: a directory with a plan is a study's, and can be resumed
-        store.write("study.yaml", dump(plan.study))
-        for found in plan.examples.values():
-            store.keep_prompts(found.fingerprint, _prompts(found))
+        for name, text in plan.files.items():
+            store.write(name, text)
         for note in notes:
             progress.note(note)
-        kept = sum(_finished(store, trial.key()) for trial in _all(plan))
-        progress.start(len(_all(plan)), kept)
+        kept = sum(store.finished(trial.key()) for trial in trials_of(plan))
+        progress.start(len(trials_of(plan)), kept)
         place = Workplace(plan, store, job.engine, job.executor, progress)
         ran = _work(place)
         write(store)
-    records = [store.record(trial.key()) for trial in _all(place.plan)]
+    records = [store.record(trial.key()) for trial in trials_of(place.plan)]
     failed = tuple(one for one in records if one.status in _lost(place.plan.tunes(one.trial)))
     return Outcome(store, ran, len(records) - ran, failed)
-
-
-def _prompts(found: Splits) -> Iterator[Prompt]:
-    """What every test item asks."""
-    for benchmark, rows in found.benchmarks.items():
-        for row in rows:
-            yield Prompt(benchmark=benchmark, id=row.id, turns=tuple((one.role, one.content) for one in row.prompt))
 
 
 def _work(place: Workplace) -> int:
@@ -157,7 +153,7 @@ def _work(place: Workplace) -> int:
 def _missing(place: Workplace, ran: set[str]) -> set[str]:
     """The trials without a result, of the first stage that has any; what failed in this run is not tried again."""
     for stage in place.plan.stages:
-        if missing := {t.key() for t in stage if not _finished(place.store, t.key())} - ran:
+        if missing := {t.key() for t in stage if not place.store.finished(t.key())} - ran:
             return missing
     return set()
 
@@ -168,7 +164,7 @@ def _advance(place: Workplace) -> None:
     if place.plan.stages == before.stages:
         return
     place.store.write("plan.json", place.plan.as_json())
-    if (more := len(_all(place.plan)) - len(_all(before))) > 0:
+    if (more := len(trials_of(place.plan)) - len(trials_of(before))) > 0:
         place.progress.more(more)
     place.progress.note(planning.told_of_tuning(place.plan))
 
@@ -176,12 +172,3 @@ def _advance(place: Workplace) -> None:
 def _lost(tunes: bool) -> tuple[str, ...]:
     """How a trial ends that the user should hear of: that a learning rate diverges is what tuning asks."""
     return ("failed",) if tunes else ("failed", "diverged")
-
-
-def _all(plan: Plan) -> list[Trial]:
-    """Every trial, those of tuning first, and those of the comparison whose learning rate is yet to be chosen too."""
-    return [*(trial for one in plan.rounds for trial in one), *plan.trials]
-
-
-def _finished(store: Store, key: str) -> bool:
-    return store.has(key) and store.record(key).status != "failed"

@@ -10,6 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
@@ -22,6 +23,7 @@ POINTS = (
     "write.begin", "write.written", "write.synced", "write.replaced", "write.end",
     "fill.begin", "fill.end",
     "publish.begin", "publish.synced", "publish.listed", "publish.renamed", "publish.end",
+    "move.begin", "move.renamed", "move.end",
 )  # fmt: skip
 """Every failpoint of this module, in the order in which they are passed."""
 
@@ -81,7 +83,6 @@ def write(path: Path, data: bytes, *, sync: bool = True) -> None:
     with storing(path):
         try:
             failpoint("write.begin", path)
-            path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
             failpoint("write.written", path)
             if sync:
@@ -134,6 +135,21 @@ def publish(staged: Path, final: Path) -> bool:
     return True
 
 
+def move(path: Path, folder: Path) -> Path:
+    """Move a file or directory into `folder`, under its own name or name-1, name-2, ...; where it is now."""
+    with storing(path):
+        failpoint("move.begin", path)
+        folder.mkdir(exist_ok=True)
+        names = (path.name + (f"-{n}" if n else "") for n in count())
+        final = next(folder / name for name in names if not os.path.lexists(folder / name))
+        path.rename(final)
+        failpoint("move.renamed", path)
+        _sync(folder)
+        _sync(path.parent)
+        failpoint("move.end", path)
+    return final
+
+
 def manifest(directory: Path) -> dict[str, Entry] | None:
     """What was published there, by path; None where there is no manifest. ValueError where it is damaged."""
     try:
@@ -151,8 +167,16 @@ def manifest(directory: Path) -> dict[str, Entry] | None:
     return told
 
 
-def check(directory: Path) -> list[str]:
-    """What is wrong with a published directory, a line each: `file: what`. Nothing where all is as it was written."""
+def same(entry: Entry, data: bytes) -> bool:
+    """Whether this is what was written."""
+    return len(data) == entry.bytes and hashlib.sha256(data).hexdigest() == entry.sha256
+
+
+def check(directory: Path, extra: bool = True) -> list[str]:
+    """What is wrong with a published directory, a line each: `file: what`. Nothing where all is as it was written.
+
+    `extra` files, which were not published, are named too unless that is False: nothing is lost by them.
+    """
     if not directory.is_dir():
         return [f"{directory.name}: {'no directory' if os.path.lexists(directory) else 'absent'}"]
     try:
@@ -161,9 +185,9 @@ def check(directory: Path) -> list[str]:
         return [f"{MANIFEST}: {error}"]
     if told is None:
         return [f"{MANIFEST}: absent"]
-    files, others = _listed(directory)
     wrong = [f"{name}: {what}" for name, entry in told.items() if (what := differs(directory, name, entry))]
-    return wrong + [f"{name}: not in {MANIFEST}" for name in sorted({*files, *others} - {MANIFEST, *told})]
+    there = {name for names in _listed(directory) for name in names} if extra else set()
+    return wrong + [f"{name}: not in {MANIFEST}" for name in sorted(there - {MANIFEST, *told})]
 
 
 def differs(directory: Path, name: str, entry: Entry) -> str:

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field, ValidationError
 
-from bakeoff.errors import BakeoffError, InputError
-from bakeoff.store import durable
+from bakeoff import __version__
+from bakeoff.errors import BakeoffError, DamageError, InputError
+from bakeoff.store import durable, lock
 from bakeoff.store.record import CurveRow, Prompt, Record, Sample
 from bakeoff.study.spec import Trial
 
 M = TypeVar("M", bound=BaseModel)
+_FOLDERS = ("figures", "staging", "prompts")
 _OWN = (  # what a run overwrites
-    "study.yaml", "results.json", "cells.csv", "report.html", "report.md", "tables.tex", "figures", "staging",
-    "prompts",
+    "plan.json", "study.yaml", "results.json", "cells.csv", "report.html", "report.md", "tables.tex", *_FOLDERS,
 )  # fmt: skip
+_AGAIN = "restore it, or run the study again, which sets the trial aside and repeats it"
+_REMAKE = "restore it, or run the study again, which makes it anew and keeps what is done"
 
 
 class Store:
     """The results of one study on disk, laid out as `study.yaml plan.json results.json report.* trials/<key>/`.
 
-    A trial directory appears by one rename and is complete when it holds `record.json`; what is half written lies in
-    `staging/` and is never read. Only one process at a time may write a study (`lock`).
+    A trial directory appears by one rename, with a manifest of its files, against which every read is checked; what is
+    half written lies in `staging/` and is never read. Only one process at a time may run a study (`lock`).
     """
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
         self.trials = self.directory / "trials"
         self._staging = self.directory / "staging"
+        self.damaged: dict[str, str] = {}  # what `examine` found
 
     @classmethod
     def open(cls, directory: str | Path) -> Store:
@@ -49,22 +54,27 @@ class Store:
             )
         return store
 
-    def lock(self) -> FileLock:
-        """A held lock on the study, released with its context or the process; InputError where another holds it."""
-        lock = FileLock(self.directory / ".lock")
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                str(self.directory), "another process is running this study", "wait for it, or give another --out"
-            ) from None
-        except OSError as error:
-            raise _no_place(self.directory, f"cannot be written to ({error.strerror})") from None
-        return lock
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock on the study, until the context or the process ends; InputError where another holds it."""
+        with ExitStack() as held:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                held.enter_context(lock.hold(self.directory / ".lock"))
+            except lock.Held as other:
+                what = f"another process is running this study ({other.holder})"
+                wait = f"`bakeoff status {self.directory} --follow` ends when it does; or give another --out"
+                raise InputError(str(self.directory), what, wait) from None
+            except OSError as error:
+                raise _no_place(self.directory, f"cannot be written to ({error.strerror})") from None
+            yield
+
+    def holder(self) -> lock.Holder | None:
+        """The process that is running the study; None where none is."""
+        return lock.holder(self.directory / ".lock")
 
     def earlier(self, study: str) -> dict[str, Any] | None:
-        """The plan of an earlier run of this study, None before its first.
+        """The plan of an earlier run of this study, None before its first and where the plan is lost.
 
         InputError where the directory can be no place for the study's results: it cannot be made, it holds another
         study's, or files of such names that no run wrote. Nothing is written.
@@ -75,99 +85,195 @@ class Store:
             raise _no_place(there, "is a file, not a directory")
         if not os.access(there, os.W_OK | os.X_OK):
             raise _no_place(there, "cannot be written to")
-        if not (self.directory / "plan.json").exists():
-            for name in _OWN:
+        if not os.path.lexists(self.directory / "plan.json"):
+            for name in () if self.keys() else _OWN:
                 if (self.directory / name).exists():
                     raise _no_place(self.directory, f"holds a {name} that is no run's (plan.json is absent)")
             return None
-        plan = self.plan()
+        try:
+            plan = self.plan()
+        except DamageError:
+            return None
         if plan["study"] != study:
             raise _no_place(self.directory, f"holds the study '{plan['study']}', not '{study}'")
         return plan
 
     # --- what is there ---
 
+    def keys(self) -> set[str]:
+        """What is stored, trials of earlier forms of the study too, by the names of the directories."""
+        try:
+            return {path.name for path in self.trials.iterdir()} - self.damaged.keys()
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+
     def has(self, key: str) -> bool:
-        """Whether the trial is complete."""
-        return (self.trials / key / "record.json").is_file()
+        """Whether the trial is complete: its directory is there, for that comes by one rename."""
+        return key not in self.damaged and os.path.lexists(self.trials / key)
+
+    def finished(self, key: str) -> bool:
+        """Whether the trial is stored and did not fail."""
+        return self.has(key) and self.record(key).status != "failed"
 
     def record(self, key: str) -> Record:
-        """The trial's record; BakeoffError naming the file where the trial's directory is damaged."""
+        """The trial's record; DamageError naming the file where the trial's directory is damaged."""
         path = self.trials / key / "record.json"
-        record = _parsed(Record, path, str(path), _again(path.parent))
+        data = _bytes(path, _AGAIN)
+        record = _parsed(Record, data, path, _AGAIN)
         if record.key != key:
-            raise BakeoffError(f"{path}: is the record of another trial ({record.key}); {_again(path.parent)}")
+            raise DamageError(path, f"is the record of another trial ({record.key})", _AGAIN)
+        self._as_written(key, "record.json", data)
         for name in ("samples.jsonl", "curve.jsonl"):
             if not (path.parent / name).is_file():
-                raise BakeoffError(f"{path.parent / name}: absent, though the trial is stored; {_again(path.parent)}")
+                raise DamageError(path.parent / name, "absent, though the trial is stored", _AGAIN)
         return record
 
     def samples(self, key: str) -> list[Sample]:
         """Every graded completion of the trial, in the order it was graded; none may be missing."""
         path = self.trials / key / "samples.jsonl"
-        samples = _rows(Sample, path)
+        samples, data = _rows(Sample, path)
         for name, told in self.record(key).benchmarks.items():
             found = len({sample.id for sample in samples if sample.benchmark == name})
             if found != told.n_items:
                 what = f"holds {found} items of {name}, and the record says {told.n_items}"
-                raise BakeoffError(f"{path}: {what}; {_again(path.parent)}")
+                raise DamageError(path, what, _AGAIN)
+        self._as_written(key, path.name, data)
         return samples
 
     def curve(self, key: str) -> list[CurveRow]:
         """The trial's training curve, a row per optimiser step; empty where nothing was trained."""
-        return _rows(CurveRow, self.trials / key / "curve.jsonl")
+        curve, data = _rows(CurveRow, self.trials / key / "curve.jsonl")
+        self._as_written(key, "curve.jsonl", data)
+        return curve
 
     def prompts(self, dataset: str) -> list[Prompt]:
         """What the items of the data set of that hash (`Trial.dataset`) ask; nothing in an older store."""
-        path = self._prompts(dataset)
-        return _rows(Prompt, path, "remove it, and the next run writes it again") if path.exists() else []
+        path = self.directory / prompts_file(dataset)
+        return _rows(Prompt, path, _REMAKE)[0] if path.exists() else []
 
     def adapter(self, key: str) -> Path:
-        """The directory of the trained adapter in PEFT's format."""
+        """The directory of the trained adapter in PEFT's format, as it was written."""
+        for name, entry in self._manifest(key).items():
+            if name.startswith("adapter/") and (what := durable.differs(self.trials / key, name, entry)):
+                raise DamageError(self.trials / key / name, what, _AGAIN)
         return self.trials / key / "adapter"
 
     def plan(self) -> dict[str, Any]:
         """plan.json: the trials (key, model, task, method, seed) and the groups they run in."""
         path = self.directory / "plan.json"
-        mend = (
-            "restore it, or move trials/ into a new directory and run the study with that --out: what is done is kept"
-        )
-        _parsed(_Plan, path, str(path), mend)
-        return json.loads(path.read_bytes())
+        data = _bytes(path, _REMAKE)
+        _parsed(_Plan, data, path, _REMAKE)
+        plan = json.loads(data)
+        told = plan.pop("sha256", None)
+        if told is not None and told != digest(data.replace(_seal(told).encode(), _seal("").encode())):
+            raise DamageError(path, "damaged (other bytes than were written)", _REMAKE)
+        return plan
+
+    def _as_written(self, key: str, name: str, data: bytes) -> None:
+        """DamageError where a trial's file is not what its manifest says."""
+        told = self._manifest(key)
+        if told and (name not in told or not durable.same(told[name], data)):
+            raise DamageError(self.trials / key / name, "damaged (other bytes than were written)", _AGAIN)
+
+    def _manifest(self, key: str) -> dict[str, durable.Entry]:
+        """What was written of a trial; nothing of one that an earlier version wrote."""
+        try:
+            return durable.manifest(self.trials / key) or {}
+        except ValueError as error:
+            raise DamageError(self.trials / key / durable.MANIFEST, str(error), _AGAIN) from None
+
+    # --- damage ---
+
+    def examine(self) -> dict[str, str]:
+        """What is damaged, and how, by the name of the trial or of the study's own file; what is, counts as absent.
+
+        Every file of every trial is held against its hash.
+        """
+        self.damaged = {}
+        own = [name for name in (*_OWN, *self._hashes()) if os.path.lexists(self.directory / name)]
+        self.damaged = {name: what for name in (*own, *sorted(self.keys())) if (what := self.wrong(name))}
+        return self.damaged
+
+    def wrong(self, name: str) -> str:
+        """What is wrong with a stored trial or one of the study's own files; empty where nothing is."""
+        folder = self.trials / name
+        try:
+            if "." in name or name in _FOLDERS:
+                return self._wrong_file(name)
+            if not folder.is_dir() or os.path.lexists(folder / durable.MANIFEST):
+                return "; ".join(durable.check(folder, extra=False))
+            for read in (self.samples, self.curve):
+                read(name)
+        except DamageError as error:
+            return f"{os.path.basename(error.where)}: {error.what}"
+        return ""
+
+    def _wrong_file(self, name: str) -> str:
+        path = self.directory / name
+        if (name in _FOLDERS) != path.is_dir():
+            return f"{name}: {'no directory' if name in _FOLDERS else 'a directory, no file'}"
+        if name == "plan.json":
+            self.plan()
+        elif name == "results.json":
+            _parsed(_Results, _bytes(path, _REMAKE), path, _REMAKE)
+        elif (told := self._hashes().get(name)) and told != digest(_bytes(path, _REMAKE)):
+            return f"{name}: not what plan.json says (edited or damaged)"
+        return ""
+
+    def _hashes(self) -> dict[str, str]:
+        """What plan.json says of the study's other files; nothing where there is no plan that could."""
+        with suppress(DamageError):
+            return self.plan().get("files", {})
+        return {}
+
+    def repair(self) -> dict[str, Path]:
+        """Move what `examine` found damaged, and still is, into `damaged/`: where it is now. Only under the lock."""
+        moved: dict[str, Path] = {}
+        for name in self.damaged:
+            path = (self.directory if "." in name or name in _FOLDERS else self.trials) / name
+            if os.path.lexists(path) and self.wrong(name):
+                moved[name] = durable.move(path, self.directory / "damaged")
+        self.damaged = {}
+        return moved
 
     # --- writing ---
 
     def keep_prompts(self, dataset: str, prompts: Iterable[Prompt]) -> None:
         """Write what the items of a data set ask, once for all trials on it."""
-        path = self._prompts(dataset)
-        if not path.exists():
-            durable.write(path, _text(*(one.model_dump_json() for one in prompts)))
-
-    def _prompts(self, dataset: str) -> Path:
-        return self.directory / "prompts" / f"{dataset[:16]}.jsonl"
+        if not (self.directory / prompts_file(dataset)).exists():
+            self.write(prompts_file(dataset), lines(prompts))
 
     def clear_staging(self) -> None:
         """Drop what a run that died left half written; only while the lock is held."""
         shutil.rmtree(self._staging, ignore_errors=True)
+        for folder in (self.directory, self.directory / "figures"):
+            for path in folder.glob(".*.partial"):
+                path.unlink(missing_ok=True)
 
     def stage(self, key: str) -> Path:
         """An empty directory in which a trial's files (the adapter first) are prepared before `commit`."""
         path = self._staged(key)
         with durable.storing(path):
+            self._still_there()
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
         return path
 
     def commit(self, trial: Trial, record: Record, samples: Sequence[Sample], curve: Sequence[CurveRow]) -> None:
-        """Add the trial's other files to its staged directory and rename it into `trials/`, all of it or nothing."""
+        """Add the trial's other files to its staged directory and rename it into `trials/`, all of it or nothing.
+
+        What is stored and did not fail stays, whoever comes later.
+        """
         path, final = self._staged(record.key), self.trials / record.key
-        durable.fill(path / "trial.json", _text(trial.model_dump_json(indent=1)))
-        durable.fill(path / "curve.jsonl", _text(*(row.model_dump_json() for row in curve)))
-        durable.fill(path / "samples.jsonl", _text(*(sample.model_dump_json() for sample in samples)))
-        durable.fill(path / "record.json", _text(record.model_dump_json(indent=1)))
         with durable.storing(final):
-            if final.exists():
-                shutil.rmtree(final)
+            self._still_there()
+        files = {"trial.json": indented(trial), "curve.jsonl": lines(curve), "samples.jsonl": lines(samples)}
+        for name, text in (files | {"record.json": indented(record)}).items():
+            durable.fill(path / name, text.encode("utf-8"))
+        with durable.storing(final):
+            if self.has(record.key) and not self.finished(record.key):
+                shutil.rmtree(durable.move(final, self._staging))
+            self.trials.mkdir(exist_ok=True)
         durable.publish(path, final)
         with suppress(OSError):  # others may have something there
             self._staging.rmdir()
@@ -175,12 +281,39 @@ class Store:
     def write(self, name: str, text: str) -> Path:
         """Write one of the study's own files (`study.yaml`, `report.html`, `figures/...`, ...), whole or not at all."""
         path = self.directory / name
+        if path.parent != self.directory:
+            with durable.storing(path):
+                path.parent.mkdir(exist_ok=True)
         durable.write(path, text.encode("utf-8"))
         return path
 
     def _staged(self, key: str) -> Path:
-        """Where this process prepares the trial: no other process writes there."""
-        return self._staging / f"{key}.{os.getpid()}"
+        """Where this process prepares the trial: no other process writes there, on no other machine either."""
+        return self._staging / f"{key}.{socket.gethostname()}.{os.getpid()}"
+
+    def _still_there(self) -> None:
+        """OSError where the study's directory is gone, or the disk it lies on: it is not to be made anew half-empty."""
+        os.stat(self.directory / "plan.json")
+
+
+def prompts_file(dataset: str) -> str:
+    """Where the prompts of the data set of that hash lie."""
+    return f"prompts/{dataset[:16]}.jsonl"
+
+
+def sealed(data: dict[str, Any]) -> str:
+    """The text of plan.json, which holds the hash of all else in it."""
+    text = json.dumps(data | {"sha256": ""}, indent=1) + "\n"
+    return text.replace(_seal(""), _seal(digest(text.encode())))
+
+
+def _seal(digest: str) -> str:
+    return f'"sha256": "{digest}"'
+
+
+def digest(data: bytes) -> str:
+    """Its SHA-256."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _no_place(path: Path, what: str) -> InputError:
@@ -188,13 +321,20 @@ def _no_place(path: Path, what: str) -> InputError:
 
 
 class _Row(BaseModel):
-    """A trial as plan.json lists it."""
+    """A trial as plan.json lists it; its key is the name of its directory, and leads nowhere else."""
 
-    key: str
+    key: str = Field(pattern=r"^[\w -]{1,80}$")
     model: str
     task: str
     method: str
     seed: int | None
+
+
+class _Tuning(BaseModel):
+    """What plan.json says of the choice of learning rates."""
+
+    decided: bool
+    trials: list[_Row]
 
 
 class _Plan(BaseModel):
@@ -208,41 +348,56 @@ class _Plan(BaseModel):
     group_size: int
     parameters: dict[str, dict[str, dict[str, int]]] = {}
     notes: dict[str, Any] = {}
+    tuning: _Tuning | None = None
 
 
-def _rows(kind: type[M], path: Path, mend: str = "") -> list[M]:
-    """The rows of a file with one JSON object a line; `mend` is what to do about damage, if not to repeat its trial."""
-    name, mend = str(path), mend or _again(path.parent)
-    lines = _bytes(path, mend).split(b"\n")
-    return [_parsed(kind, line, f"{name}, line {number}", mend) for number, line in enumerate(lines, start=1) if line]
+class _Results(BaseModel):
+    """What tells results.json from other files."""
+
+    schema_version: Literal[1] = Field(alias="schema")
 
 
-def _parsed(kind: type[M], source: Path | bytes, where: str, mend: str) -> M:
-    """JSON (of a file, or itself) as a `kind`; BakeoffError says where it is damaged and what to do."""
-    data = _bytes(source, mend) if isinstance(source, Path) else source
+def _rows(kind: type[M], path: Path, mend: str = _AGAIN) -> tuple[list[M], bytes]:
+    """The rows of a file with one JSON object a line, and its bytes."""
+    data = _bytes(path, mend)
+    told = enumerate(data.split(b"\n"), start=1)
+    return [_parsed(kind, line, f"{path}, line {number}", mend) for number, line in told if line], data
+
+
+def _parsed(kind: type[M], data: bytes, where: object, mend: str) -> M:
+    """JSON as a `kind`; DamageError says where it is damaged, BakeoffError that a newer Bakeoff wrote it."""
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
     for name in ("schema", "schema_version"):
         if first["loc"] == (name,) and first["type"] == "literal_error":
-            what = f"has schema version {first['input']!r}, and this Bakeoff reads 1"
-            raise BakeoffError(f"{where}: {what}; use the Bakeoff that wrote it")
+            what = f"has schema version {str(first['input'])[:20]}{_writer(data)}"
+            raise BakeoffError(f"{where}: {what}, and this Bakeoff ({__version__}) reads 1; use the one that wrote it")
     place = ".".join(str(part) for part in first["loc"])
-    raise BakeoffError(f"{where}: damaged ({place + ': ' if place else ''}{first['msg']}); {mend}")
+    raise DamageError(where, f"damaged ({place + ': ' if place else ''}{first['msg']})", mend)
+
+
+def _writer(data: bytes) -> str:
+    """Which Bakeoff wrote a plan or a record, where it tells."""
+    told = json.loads(data)
+    with suppress(KeyError, TypeError):
+        return f" (of Bakeoff {told.get('bakeoff') or told['provenance']['versions']['bakeoff']})"
+    return ""
 
 
 def _bytes(path: Path, mend: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BakeoffError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+        raise DamageError(path, f"cannot be read ({error.strerror})", mend) from None
 
 
-def _again(trial: Path) -> str:
-    """What to do about a damaged trial: nothing is thrown away, and the others stay."""
-    return f"restore it, or move {trial} out of trials/ and run the study again, which repeats this trial"
+def lines(rows: Iterable[BaseModel]) -> str:
+    """A JSON object a line."""
+    return "".join(row.model_dump_json() + "\n" for row in rows)
 
 
-def _text(*lines: str) -> bytes:
-    return "".join(line + "\n" for line in lines).encode("utf-8")
+def indented(row: BaseModel) -> str:
+    """A JSON object for people."""
+    return row.model_dump_json(indent=1) + "\n"

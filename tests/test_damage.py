@@ -1,0 +1,186 @@
+"""A run goes on from whatever became of its directory: damage is named and mended, and nothing is trained twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import tiny_model, tiny_tokenizer
+
+from bakeoff.errors import BakeoffError, StorageError
+from bakeoff.run.progress import Progress
+from bakeoff.run.run import Outcome, run
+from bakeoff.store import durable
+from bakeoff.store.store import Store
+from bakeoff.study.load import load
+
+pytestmark = pytest.mark.xdist_group("damage")
+STUDY = """
+study: toy
+models: {{tiny: {{path: {model}}}}}
+tasks: [{{use: toy}}]
+methods:
+  base: {{use: base}}
+  lora: {{use: lora, r: 2, target_modules: all-linear}}
+  prompt: {{use: prompt_tuning, num_virtual_tokens: 4}}
+training: {{learning_rate: 5e-3, per_device_train_batch_size: 4, max_steps: 2}}
+seeds: [0, 1]
+plugins: [{plugin}]
+"""
+
+
+class Noting(Progress):
+    def __init__(self):
+        self.notes: list[str] = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("damage")
+    tiny_model("llama").save_pretrained(folder / "model")
+    tiny_tokenizer().save_pretrained(folder / "model")
+    plugin = Path(__file__).with_name("toy.py")
+    (folder / "toy.yaml").write_text(STUDY.format(model=folder / "model", plugin=plugin))
+    run(load(folder / "toy.yaml"), folder / "whole")
+    return folder
+
+
+@pytest.fixture
+def store(place, tmp_path) -> Store:
+    """A finished study, for tests to damage."""
+    shutil.copytree(place / "whole", tmp_path / "out")
+    return Store(tmp_path / "out")
+
+
+def again(place: Path, store: Store, *settings: str) -> tuple[Outcome, list[str]]:
+    progress = Noting()
+    return run(load(place / "toy.yaml", settings), store.directory, progress=progress), progress.notes
+
+
+def key(store: Store, method: str, seed: int | None) -> str:
+    return next(t["key"] for t in store.plan()["trials"] if (t["method"], t["seed"]) == (method, seed))
+
+
+def content(store: Store) -> dict[str, object]:
+    """Everything that counts, times apart."""
+    return {
+        trial["key"]: (
+            store.record(trial["key"]).benchmarks,
+            store.samples(trial["key"]),
+            store.curve(trial["key"]),
+            {p.name: p.read_bytes() for p in sorted(store.adapter(trial["key"]).rglob("*.safetensors"))},
+        )
+        for trial in store.plan()["trials"]
+    }
+
+
+@pytest.mark.parametrize("name", ["record.json", "adapter/adapter_model.safetensors"])
+def test_a_damaged_trial_is_named_set_aside_and_trained_anew(place, store, name):
+    lora = key(store, "lora", 1)
+    path = store.trials / lora / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 8
+    path.write_bytes(data)
+    outcome, notes = again(place, store)
+    assert (outcome.ran, outcome.kept) == (1, 4)
+    (note,) = notes
+    assert note.startswith(f"toy/lora/seed 1 ({lora[:8]}) is damaged ({name}: ")
+    assert note.endswith("): set aside in damaged/ and trained anew")
+    assert (store.directory / "damaged" / lora / name).read_bytes() == data
+    assert content(store) == content(Store(place / "whole"))
+    assert not store.examine()
+
+
+def test_lost_and_damaged_files_of_the_study_are_made_anew(place, store):
+    plan = store.plan()
+    (store.directory / "plan.json").write_text("{")
+    (store.directory / "results.json").unlink()
+    (store.directory / "report.md").unlink()
+    (store.directory / "report.md").mkdir()
+    edited = (store.directory / "study.yaml").read_text().replace("5e-3", "5e-4")
+    (store.directory / "study.yaml").write_text(edited)
+    outcome, notes = again(place, store)
+    assert outcome.ran == 0 and store.plan() == plan
+    assert notes[0].startswith("damaged: plan.json: damaged (Invalid JSON") and notes[0].endswith(
+        "made anew from the study"
+    )
+    assert notes[1] == "damaged: report.md: a directory, no file: set aside in damaged/ and written anew"
+    assert (store.directory / "report.md").is_file() and (store.directory / "results.json").is_file()
+    assert "5e-4" not in (store.directory / "study.yaml").read_text()
+
+
+def test_a_study_file_that_is_not_the_plans_is_set_aside(place, store):
+    path = store.directory / "study.yaml"
+    edited = path.read_text().replace("max_steps: 2", "max_steps: 3")
+    path.write_text(edited)
+    (prompts,) = (store.directory / "prompts").iterdir()
+    prompts.write_bytes(prompts.read_bytes()[:-100])
+    _, notes = again(place, store)
+    why = "not what plan.json says (edited or damaged): set aside in damaged/ and written anew"
+    assert notes == [f"damaged: study.yaml: {why}", f"damaged: prompts/{prompts.name}: {why}"]
+    assert (store.directory / "damaged" / "study.yaml").read_text() == edited
+    assert not store.examine() and len(prompts.read_text().splitlines()) == 12
+
+
+def test_a_lost_plan_is_made_anew_and_the_trials_are_kept(place, store):
+    plan = store.plan()
+    (store.directory / "plan.json").unlink()
+    outcome, notes = again(place, store)
+    assert (outcome.ran, outcome.kept) == (0, 5) and store.plan() == plan
+    assert notes == ["plan.json is absent: made anew from the study, with 5 stored trials"]
+
+
+def test_an_edited_study_keeps_what_it_has(place, store):
+    outcome, notes = again(place, store, "seeds=[0, 1, 2]", "methods.prompt.num_virtual_tokens=5")
+    assert (outcome.ran, outcome.kept) == (1 + 3, 3)
+    assert notes == [
+        "new in this study: toy/lora/seed 2, toy/prompt/seed 0, toy/prompt/seed 1, toy/prompt/seed 2",
+        "2 stored trials of an earlier form of the study: kept in trials/, and in no table",
+    ]
+    cells = json.loads((store.directory / "results.json").read_text())["cells"]
+    assert [cell["seeds"] for cell in cells] == [[], [0, 1, 2], [0, 1, 2]]
+    assert len(list(store.trials.iterdir())) == 9
+    back, notes = again(place, store)  # and back: nothing is trained twice
+    assert (back.ran, back.kept) == (0, 5)
+    assert notes == ["4 stored trials of an earlier form of the study: kept in trials/, and in no table"]
+    assert content(store) == content(Store(place / "whole"))
+
+
+@pytest.mark.parametrize("name", ["plan.json", "results.json", "record.json"])
+def test_what_a_newer_version_wrote_is_refused_and_left_alone(place, store, name):
+    path = store.directory / name
+    if name == "record.json":
+        folder = store.trials / key(store, "base", None)
+        path = folder / name
+        (folder / "manifest.json").unlink()
+    data = json.loads(path.read_text())
+    data["schema_version" if name == "record.json" else "schema"] = 2
+    path.write_text(json.dumps(data))
+    (store.directory / "report.html").unlink()
+    with pytest.raises(BakeoffError, match=rf"{name}: has schema version 2.*, and this Bakeoff \(0.1.0\) reads 1; use"):
+        again(place, store)
+    assert json.loads(path.read_text()) == data and not (store.directory / "report.html").exists()
+
+
+def test_a_full_disk_ends_the_run_and_is_no_trials_failure(place, store):
+    shutil.rmtree(store.trials / key(store, "lora", 0))
+    shutil.rmtree(store.trials / key(store, "prompt", 0))
+    left = {path.name for path in store.trials.iterdir()}
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    durable.armed["fill.end"] = full
+    try:
+        with pytest.raises(StorageError, match=r"No space left on device.*free some space and run the same command"):
+            again(place, store)
+    finally:
+        durable.armed.clear()
+    assert {path.name for path in store.trials.iterdir()} == left and store.holder() is None
+    outcome, _ = again(place, store)
+    assert outcome.ran == 2 and content(store) == content(Store(place / "whole"))
