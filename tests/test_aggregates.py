@@ -209,7 +209,7 @@ def test_coverage_of_f1s_interval_and_difference(n: int, rate: float) -> None:
         total = counts.sum(axis=2, keepdims=True)
         without = f1((total - counts)[..., None, :])
         x = f1(total[..., None, :]) + (n - 1) * (without.mean(axis=2, keepdims=True) - without)
-        found = statistics.pooling(list(x), fraction=True)
+        found = statistics.pooling(list(x), statistics.SHARES)
         pool = found.pool if found.uses[0] and found.uses[1] else None
         cell = statistics.mean_interval(x[0], pool, fraction=True)
         difference = statistics.paired_difference(x[0], x[1], (pool, pool))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import bakeoff
 from bakeoff.analysis import doubts
 from bakeoff.data import reach
+from bakeoff.data.example import clusters
 from bakeoff.data.overlap import overlap
 from bakeoff.data.template import Template
 from bakeoff.errors import InputError
@@ -200,6 +201,8 @@ def test_items_that_hang_together_are_named_and_nothing_else_changes(tmp_path):
         "a study without `cluster:` has the key it had before there was one"
     )
     assert key(found) != key(plain)
+    assert clusters(rows.benchmarks["test"]) == 2 and clusters(loaded(plain).benchmarks["test"]) is None
+    assert clusters([]) is None
     with pytest.raises(InputError, match=r"tasks.mine.cluster: .*nowhere"):
         loaded(study(tmp_path, ENTRY | {"cluster": "nowhere"}))
 

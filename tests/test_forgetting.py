@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_backbone, tiny_model, tiny_tokenizer
+from scipy import stats
 from test_encoder_decoder import tiny_t5
 from test_laws import _stirred, method
 from toy import ToyText
@@ -87,6 +88,12 @@ def test_the_report_shows_the_change_with_every_seed(finished):
         if trial["method"] == "lora" and (record := finished.store.record(trial["key"])).text_loss
     ]
     assert lora.text_loss_changes == tuple(loss.change for loss in losses if loss) and len(lora.text_loss_changes) == 2
+    low, high = lora.text_loss_interval
+    assert (low, high) == pytest.approx(stats.ttest_1samp(lora.text_loss_changes, 0).confidence_interval())
+    published = json.loads((finished.store.directory / "results.json").read_text())["cells"]
+    told = next(cell for cell in published if cell["method"] == "lora")
+    assert told["text_loss_after"] == pytest.approx(sum(loss.after for loss in losses if loss) / 2)
+    assert (told["text_loss_change_low"], told["text_loss_change_high"]) == (low, high)
     for name in ("report.md", "report.html"):
         page = (finished.store.directory / name).read_text()
         assert "text loss change" in page and "Forgetting" in page

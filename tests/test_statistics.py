@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bakeoff.analysis import statistics as s
+from bakeoff.analysis.scores import Scores
+from bakeoff.analysis.sentences import planned
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (81, 263), (15, 148), (0, 20), (1, 29)])
@@ -67,6 +69,14 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
         assert s.mcnemar(x, 1 - x).p == pytest.approx(stats.binomtest(k, n).pvalue)
 
 
+def test_a_plan_counts_clusters_as_items() -> None:
+    """500 items in 50 clusters detect what 50 items do."""
+    flat, inside, few = (planned("qa", n, 3, 4, c) for n, c in ((500, None), (500, 50), (50, None)))
+    nbsp = "\N{NO-BREAK SPACE}"
+    assert inside.replace(f"500{nbsp}items in 50{nbsp}clusters", f"50{nbsp}items") == few != flat
+    assert planned("qa", 500, 3, 4, 1).endswith("nothing to detect")
+
+
 def test_the_detectable_difference_of_the_planning_table() -> None:
     # p = .5, correlation .5 between two methods' items: Var(difference of one item) = 2 * .25 * (1 - .5)
     for n, told in ((50, 0.198), (164, 0.109), (500, 0.063), (1319, 0.039)):
@@ -111,6 +121,26 @@ def test_bartlett_takes_run_means_that_agree_for_rounding() -> None:
     ]
     assert s.bartlett(runs) > 0.05
     assert s.bartlett([runs[0], runs[0]]) == 1.0
+    percent = [100 * one for one in runs]
+    assert s.bartlett(percent, 100.0) == pytest.approx(s.bartlett(runs)), "the same on a scale to 100"
+    assert s.bartlett(runs, math.inf) < 0.05, "losses are not rounded: three that agree are a sign"
+    assert s.bartlett([runs[0], runs[0]], math.inf) == 1.0
+
+
+def test_a_scale_to_100_has_a_ceiling_by_the_metrics_name() -> None:
+    """BLEU of 99 and more hardly can vary and keeps out of the pool; a score of no known end does not."""
+    rng = np.random.default_rng(2)
+    arrays = {
+        "top": np.full((3, 50), 99.0) + rng.normal(0, 0.2, (3, 50)),
+        **{name: 50 + rng.normal(0, 5, (3, 50)) for name in "ab"},
+    }
+    trained = dict.fromkeys(arrays, True)
+    bleu = Scores(metric="bleu", arrays=arrays, trained=trained, percent=False)
+    assert bleu.scale == (0.0, 100.0) and bleu.pooled == {"a", "b"}
+    assert Scores(metric="points", arrays=arrays, trained=trained, percent=False).scale == (-math.inf, math.inf)
+    share = {name: array / 100 for name, array in arrays.items()}
+    whole = Scores(metric="accuracy", arrays=share, trained=trained)
+    assert (whole.pooled, whole.bartlett_p) == (bleu.pooled, pytest.approx(bleu.bartlett_p))
 
 
 def test_clustered_variance_spelled_out_and_of_singletons_the_usual() -> None:
@@ -239,6 +269,8 @@ def test_who_shares_a_run_variance() -> None:
     assert s.pooling([ceiling, floor]).pool is None
     assert not s.at_limit(runs_of(0, 200)), "a method that is right in one run and wrong in the other varies"
     assert not s.at_limit([[60.0, 61.0], [60.5, 60.5]]), "other scores have no ceiling"
+    assert s.at_limit([[99.0, 98.5], [99.5, 98.0]], (0.0, 100.0)) and s.at_limit([[1.0, 0.5]], (0.0, 100.0))
+    assert not s.at_limit([[97.0, 98.5]], (0.0, 100.0)) and not s.at_limit([[0.0, 0.0]], (0.0, math.inf))
 
 
 def test_a_side_with_a_pool_and_a_side_with_its_own_variance() -> None:

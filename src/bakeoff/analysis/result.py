@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from statistics import fmean
 from typing import Any, Literal
 
+from bakeoff.analysis.statistics import t_interval
 from bakeoff.store.record import Prompt, Sample, Solo, Status
 from bakeoff.study.spec import Frozen
 
@@ -113,6 +115,18 @@ class Cell(Frozen):
     def text_loss_change(self) -> float | None:
         """What training added to the loss of held-out text, the mean over runs."""
         return fmean(self.text_loss_changes) if self.text_loss_changes else None
+
+    @property
+    def text_loss_after(self) -> float | None:
+        """The loss of held-out text after training, the mean over runs."""
+        change = self.text_loss_change
+        return None if self.text_loss is None or change is None else self.text_loss + change
+
+    @property
+    def text_loss_interval(self) -> tuple[float | None, float | None]:
+        """The 95 % interval of that change over runs alone (Student's): the texts are taken as they are."""
+        low, high = t_interval(self.text_loss_changes)
+        return (low, high) if isfinite(low) else (None, None)
 
 
 class Variance(Frozen):
@@ -427,12 +441,14 @@ class Results(Frozen):
     def published(self) -> dict[str, Any]:
         """The content of `results.json`: schema 1, full precision; samples and prompts are left to their own files.
 
-        Curves are rounded to six digits. Two numbers are there for readers alone, worked out of their neighbours: a
-        cell's `text_loss_change`, the mean of `text_loss_changes`, and `added_bytes` of its `solo`.
+        Curves are rounded to six digits. Some numbers are there for readers alone, worked out of their neighbours: a
+        cell's `text_loss_change`, the mean of `text_loss_changes`, with `text_loss_change_low` and `_high`, its 95 %
+        interval over runs; `text_loss_after`; and `added_bytes` of its `solo`.
         """
         data = self.model_dump(mode="json", exclude={"samples", "asked"})
         for cell, told in zip(self.cells, data["cells"], strict=True):
-            told["text_loss_change"] = cell.text_loss_change
+            told["text_loss_change"], told["text_loss_after"] = cell.text_loss_change, cell.text_loss_after
+            told["text_loss_change_low"], told["text_loss_change_high"] = cell.text_loss_interval
             if cell.solo:
                 told["solo"]["added_bytes"] = cell.solo.added_bytes
         for curve in data["curves"]:

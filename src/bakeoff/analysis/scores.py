@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.analysis import statistics as st
+from bakeoff.analysis.metrics import bounds
 from bakeoff.analysis.result import ALPHA, Comparison, Decision, Variance
 
 MARGIN = 0.02  # differences of fractions up to it count as none, where nobody says otherwise
@@ -59,7 +60,7 @@ class Scores:
             for name, array in self.arrays.items()
             if self.trained[name] and not all(self._constant(name)) and name not in self.identical()
         }
-        pool, uses, p = st.pooling(list(varied.values()), self.percent)
+        pool, uses, p = st.pooling(list(varied.values()), self.scale)
         using = (name for name, used in zip(varied, uses, strict=True) if used and not any(self._constant(name)))
         return pool, frozenset(using), p
 
@@ -90,6 +91,11 @@ class Scores:
         """Trained methods of several runs that scored the same on every item: such runs are no sign of training."""
         several = (name for name, array in self.arrays.items() if self.trained[name] and len(array) > 1)
         return [name for name in several if not np.any(np.ptp(self.arrays[name], axis=0))]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Between what the scores lie, by the metric's name; infinite where it does not end."""
+        return st.SHARES if self.percent else bounds(self.metric)
 
     def _constant(self, name: str) -> Sequence[bool]:
         return self.constant.get(name, [False] * len(self.arrays[name]))

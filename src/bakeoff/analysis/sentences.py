@@ -12,8 +12,9 @@ OF_POWER = f"with 80{words.THIN}% power"
 SEED_SDS = (0.0, 0.008, 0.025)  # of run means: none, usual, high (assumed where nothing has been run yet)
 ASSUMED = (
     f"Detectable {OF_POWER} in one comparison, before correction for the family, if half the items are right, two "
-    "methods' items correlate by a half and items are independent (those of one text are not, and tell less). The seed "
-    "SDs are assumptions: the report has the measured one."
+    "methods' items correlate by a half and items are independent (those of one text are not, and tell less; where a "
+    "task names its clusters, each counts as one item, as if its items were all alike). The seed SDs are assumptions: "
+    "the report has the measured one."
 )
 
 
@@ -63,11 +64,16 @@ def margin(pair: Comparison) -> str:
     return f"\N{PLUS-MINUS SIGN}{words.points(pair.margin, pair.percent)}"
 
 
-def planned(place: str, n: int, k: int, methods: int) -> str:
-    """What a study of `methods` trained k times could detect on n items, for each of `SEED_SDS`."""
-    found = [words.points(st.planned_difference(n, k, methods, sd)) for sd in SEED_SDS]
-    size = f"{place}, n = {words.count(n, 'item')}, {words.seeds([k])}"
-    if n < 2 or not methods:
+def planned(place: str, n: int, k: int, methods: int, clusters: int | None = None) -> str:
+    """What a study of `methods` trained k times could detect on n items, for each of `SEED_SDS`.
+
+    Items in `clusters` are counted as so few: at worst those of one are all alike.
+    """
+    drawn = n if clusters is None else clusters
+    found = [words.points(st.planned_difference(drawn, k, methods, sd)) for sd in SEED_SDS]
+    inside = "" if clusters is None else f" in {words.count(clusters, 'cluster')}"
+    size = f"{place}, n = {words.count(n, 'item')}{inside}, {words.seeds([k])}"
+    if drawn < 2 or not methods:
         return f"{size}: nothing to detect"
     if k == 1:
         return f"{size}: {found[0]} between two checkpoints; one seed says nothing about the methods"

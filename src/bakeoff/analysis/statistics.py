@@ -16,8 +16,8 @@ items alone, the usual one, covers as little as 67 % where it claims 95 % when r
 
 Three runs say little about their own variance, so s2 is pooled over methods where that is fair (`pooling`):
 
-- A method at the ceiling or the floor, with every run mean at .98 or above (.02 or below), hardly can vary: it stays
-  out of the pool and uses its own run variance.
+- A method at the ceiling or the floor, with every run mean at .98 or above (.02 or below; of a metric that ends at 100,
+  98 and 2), hardly can vary: it stays out of the pool and uses its own run variance.
 - Among the others the variance is pooled, unless Bartlett's test says at p < .05 that their run variances differ; then
   each uses its own.
 
@@ -44,7 +44,8 @@ from scipy import special  # not scipy.stats, which takes a second to import
 
 Floats = NDArray[np.float64]
 
-LIMIT = 0.02  # so near to 0 or 1 a method's runs hardly can vary
+LIMIT = 0.02  # of the scale: so near to its ends a method's runs hardly can vary
+SHARES = (0.0, 1.0)  # the scale of fractions
 UNEQUAL = 0.05  # Bartlett's p below which run variances are not pooled
 
 
@@ -189,43 +190,49 @@ def pooled_seed_variance(methods: Iterable[ArrayLike]) -> SeedPool | None:
     return SeedPool(sum(float(m.var(ddof=1)) * (m.size - 1) for m in means) / df, df, len(means))
 
 
-def pooling(methods: Sequence[ArrayLike], fraction: bool | None = None) -> Pooling:
+def pooling(methods: Sequence[ArrayLike], scale: tuple[float, float] | None = None) -> Pooling:
     """Which of the methods, arrays [seeds, items], share a run variance: the rule of the module's first lines.
 
-    `fraction` as in `mean_interval`.
+    `scale` as in `at_limit`.
     """
     tables = [_table(method) for method in methods]
-    limited = [at_limit(table, fraction) for table in tables]
+    limited = [at_limit(table, scale) for table in tables]
     usual = [table for table, out in zip(tables, limited, strict=True) if len(table) > 1 and not out]
-    p = bartlett(usual)
+    p = bartlett(usual, 1.0 if scale is None else scale[1] - scale[0])
     pool = None if p < UNEQUAL else pooled_seed_variance(usual)
     return Pooling(pool, tuple(pool is not None and not out for out in limited), p)
 
 
-def at_limit(scores: ArrayLike, fraction: bool | None = None) -> bool:
-    """Whether every run mean of [seeds, items] is at the ceiling (.98 or above), or every one at the floor (to .02).
+def at_limit(scores: ArrayLike, scale: tuple[float, float] | None = None) -> bool:
+    """Whether every run mean of [seeds, items] is at the ceiling (the last .02 of the scale), or at the floor.
 
-    Of fractions, `fraction` as in `mean_interval`; others have neither.
+    `scale` is between what scores can lie, by default 0 and 1 where every score does; one without an end has neither.
     """
     x = _table(scores)
     means = x.mean(axis=1)
-    bounded = is_bounded(x) if fraction is None else fraction
-    return bounded and bool(np.all(means >= 1 - LIMIT) or np.all(means <= LIMIT))
+    low, high = scale or (SHARES if is_bounded(x) else (-math.inf, math.inf))
+    near = LIMIT * (high - low)
+    return math.isfinite(near) and bool(np.all(means >= high - near) or np.all(means <= low + near))
 
 
-def bartlett(methods: Sequence[ArrayLike]) -> float:
+def bartlett(methods: Sequence[ArrayLike], width: float = 1.0) -> float:
     """Bartlett's (1937) p that the run variances of the methods, arrays [seeds >= 2, items], are equal; NaN below two.
 
     `T = (N ln s2 - sum df_m ln s2_m) / (1 + (sum 1/df_m - 1/N) / 3(M - 1))`, N the sum of df_m = k_m - 1 and s2 the
     pooled variance, is chi-squared with M - 1 degrees of freedom; equals `scipy.stats.bartlett` of the run means.
-    Means of 0/1 scores lie 1/n apart and may agree by chance, so s2_m is at least 1 / 12n^2, the variance of rounding.
+    Means of 0/1 scores lie 1/n apart and may agree by chance, so s2_m is at least 1 / 12n^2, the variance of rounding;
+    `width` is that of another scale (infinite: nothing is rounded, and s2_m is at least a millionth of s2).
     """
     tables = [_table(method) for method in methods]
     if len(tables) < 2:
         return math.nan
     df = np.array([len(table) - 1 for table in tables])
-    own = np.array([max(table.mean(axis=1).var(ddof=1), 1 / (12 * table.shape[1] ** 2)) for table in tables])
-    total, pooled = df.sum(), float(df @ own) / df.sum()
+    own, total = np.array([table.mean(axis=1).var(ddof=1) for table in tables]), df.sum()
+    if math.isfinite(width):
+        own = np.maximum(own, [width**2 / (12 * table.shape[1] ** 2) for table in tables])
+    else:
+        own = np.maximum(own, max(1e-6 * float(df @ own) / total, 1e-300))
+    pooled = float(df @ own) / total
     found = total * math.log(pooled) - float(df @ np.log(own))
     scale = 1 + (float(np.sum(1 / df)) - 1 / total) / (3 * (len(tables) - 1))
     return float(special.chdtrc(len(tables) - 1, max(found, 0.0) / scale))
@@ -269,7 +276,7 @@ def mean_interval(
         if math.isnan(variance):
             return Interval(math.nan, math.nan)
         size = mean * (1 - mean) / variance if variance > 0 else math.inf
-        if at_limit(x, True) or size in (0, math.inf):
+        if at_limit(x, SHARES) or size in (0, math.inf):
             size, df = min(n, size) or n, math.inf
         return wilson(mean * size, size, level, df)
     half = _quantile(level, df) * math.sqrt(variance) if variance >= 0 else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from bakeoff.study.spec import Frozen
@@ -35,3 +36,9 @@ class Example(Frozen):
     def answer(self) -> str:
         """The assistant's last message."""
         return self.messages[-1].content
+
+
+def clusters(examples: Sequence[Example]) -> int | None:
+    """How many clusters items lie in; None where some item has none."""
+    named = {one.reference.get("cluster") for one in examples}
+    return len(named) if named and None not in named else None

@@ -17,6 +17,7 @@ from bakeoff.analysis import sentences, words
 from bakeoff.analysis.metrics import is_fraction
 from bakeoff.analysis.printed import parse
 from bakeoff.data.datasets import Source, path_or_id
+from bakeoff.data.example import clusters
 from bakeoff.data.heldout import HeldOut, held_out
 from bakeoff.data.messages import remark
 from bakeoff.data.overlap import Overlap, overlap
@@ -201,7 +202,7 @@ class Plan:
         methods = sum(_kind(spec.use).trains for spec in self.study.methods.values())
         k, split = len(self.study.seeds), self.study.tasks[task].split
         return [
-            sentences.planned(words.place("", task, benchmark, split), len(rows), k, methods)
+            sentences.planned(words.place("", task, benchmark, split), len(rows), k, methods, clusters(rows))
             for benchmark, rows in self.examples[task].benchmarks.items()
         ]
 

@@ -14,19 +14,20 @@ def forgetting(results: Results) -> list[list[Cell]]:
 
 def forgotten(cell: Cell) -> dict[str, str]:
     """What a method's training did to the loss of held-out text, by the heads of its table."""
-    change = cell.text_loss_change
-    assert cell.text_loss is not None and change is not None
+    change, (low, high) = cell.text_loss_change, cell.text_loss_interval
+    assert change is not None
     return {
         "before": words.number(cell.text_loss, False, 3),
-        "after": words.number(cell.text_loss + change, False, 3),
+        "after": words.number(cell.text_loss_after, False, 3),
         "text loss change": _added(change),
+        "95 % interval": "n/a" if low is None or high is None else f"[{_added(low)}, {_added(high)}]",
         "per seed": " ".join(map(_added, cell.text_loss_changes)),
     }
 
 
 def forgotten_values(cell: Cell) -> dict[str, float | None]:
     """The stored numbers behind `forgotten`, where its text is a single one."""
-    return {"before": cell.text_loss, "text loss change": cell.text_loss_change}
+    return {"before": cell.text_loss, "after": cell.text_loss_after, "text loss change": cell.text_loss_change}
 
 
 def forgetting_explained(results: Results) -> str:
@@ -36,7 +37,8 @@ def forgetting_explained(results: Results) -> str:
         return ""
     told = (
         f"Loss (nats per token) of {words.count(asked['texts'], 'text')} from {asked['text']}, cut to the context, "
-        "under the bare base and after training; above 0 the text is predicted worse than before."
+        "under the bare base and after training; above 0 the text is predicted worse than before. Intervals: over runs "
+        "alone, of these texts."
     )
     without = words.listed(asked["not_available"])
     return told + (f" Not available for {without}: an encoder-decoder model has no loss of plain text." * bool(without))
