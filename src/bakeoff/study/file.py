@@ -9,6 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from bakeoff.errors import InputError, suggest
 
@@ -30,19 +31,18 @@ _KEYS = (
 )
 _REQUIRED = ("study", "models", "tasks", "methods")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no file or path can hold
+LARGEST = 2**18  # bytes of a study file: parsed in seconds; those there are have a few thousand
+MOST = 100_000  # values that it may stand for, those counted again that an alias repeats
+_KINDS = ("null", "bool", "int", "float", "str", "seq", "map", "timestamp", "binary", "merge")
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in _KINDS}
 
 
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; InputError for what cannot be read or is no study's kind of data."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(str(path), f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(str(path), f"cannot be read ({error.strerror})") from None
-    data = _yaml(text, str(path))
+    data = _yaml(_text(path), str(path))
     if data is None:
-        raise InputError(str(path), "is empty", "`bakeoff list studies` names examples")
+        mend = f"a study needs {', '.join(f'`{key}:`' for key in _REQUIRED)}; `bakeoff list studies` names examples"
+        raise InputError(str(path), "is empty", mend)
     if not isinstance(data, dict):
         raise InputError(str(path), f"expected a mapping at the top, got a {type(data).__name__}")
     _plain(data, "")
@@ -91,6 +91,8 @@ def placed(raw: dict[str, Any], file: Path) -> frozenset[str]:
 def check_keys(raw: dict[str, Any], path: Path) -> None:
     """InputError for an unknown key at the top, one that is missing, and one that holds the wrong kind of data."""
     for key in raw:
+        if key == "device":
+            raise InputError(key, "a GPU is used where torch sees one, else the CPU", "drop the key")
         if key not in _KEYS:
             raise InputError(str(key), "unknown key", suggest(str(key), _KEYS))
     for key in _REQUIRED:
@@ -172,17 +174,77 @@ def _adapter_config(path: Path, where: str) -> dict[str, Any]:
     return found
 
 
-def _yaml(text: str, where: str) -> Any:
-    """The data in a YAML text; InputError with the line of what is no YAML, or of a key that is there twice."""
+def _text(path: Path) -> str:
+    """A file's text; InputError for what is no file, too large to be a study, or not UTF-8."""
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        if path.exists() and not path.is_file():  # a device has no end
+            raise InputError(str(path), "is not a file")
+        if (size := path.stat().st_size) > LARGEST:
+            raise InputError(str(path), f"is too large for a study: {size:,} bytes", f"at most {LARGEST:,} are read")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read ({error.strerror})") from None
+
+
+def _yaml(text: str, where: str) -> Any:
+    """The data in a YAML text; InputError with the line of what is no YAML, or no plain data."""
+    reader = YAML(typ="safe", pure=True)
+    try:
+        root = reader.compose(text)
+        _check_nodes(root, where, {}, ())
+        return None if root is None else reader.constructor.construct_document(root)
     except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        twice = re.match(r'found duplicate key "(.*?)" with', error.problem or "")
-        what, mend = (f"the key '{twice[1]}' is there twice", "drop one of them") if twice else (error.problem, "")
-        raise InputError(where + line, " ".join(str(what).split()), mend) from None
+        raise _marked(error, text, where) from None
     except (YAMLError, ValueError, LookupError, RecursionError) as error:  # the last three: tags, dates, deep nesting
         raise InputError(where, f"cannot be read as YAML ({' '.join(str(error).split())})") from None
+
+
+def _marked(error: MarkedYAMLError, text: str, where: str) -> InputError:
+    """What is no YAML, with its line, its column and what stands there."""
+    what, mark = " ".join(str(error.problem).split()), error.problem_mark
+    if mark is None:
+        return InputError(where, what)
+    line = next(iter(text.split("\n")[mark.line : mark.line + 1]), "").strip()[:60]
+    return InputError(f"{where}, line {mark.line + 1}, column {mark.column + 1}", what, f"it reads {line!r}")
+
+
+def _check_nodes(node: Any, where: str, sizes: dict[int, int], above: tuple[int, ...]) -> int:
+    """How many values a part of a YAML file stands for; `sizes` holds the parts that were counted before.
+
+    InputError for a tag that makes objects, for a key that is there twice, and where there are too many (alias bombs).
+    """
+    if node is None or id(node) in above:  # in itself: told by its place when it is data
+        return 0
+    if id(node) in sizes:
+        return sizes[id(node)]
+    line = f"{where}, line {node.start_mark.line + 1}"
+    if str(node.tag) not in _TAGS:
+        what = f"the tag {str(node.tag).replace('tag:yaml.org,2002:', '!!')} is not allowed"
+        raise InputError(line, what, "a study holds plain values; nothing was run")
+    parts = () if isinstance(node, ScalarNode) else node.value
+    if isinstance(node, MappingNode):
+        _check_twice(node, where)
+        parts = [one for pair in node.value for one in pair]
+    size = 1 + sum(_check_nodes(one, where, sizes, (*above, id(node))) for one in parts)
+    if size > MOST:
+        raise InputError(line, f"stands for more than {MOST:,} values, aliases written out", "a study has hundreds")
+    sizes[id(node)] = size
+    return size
+
+
+def _check_twice(node: MappingNode, where: str) -> None:
+    """InputError, with both lines, for a key that a mapping has twice."""
+    first: dict[str, int] = {}
+    for key, _ in node.value:
+        if not isinstance(key, ScalarNode):
+            continue
+        if key.value in first:
+            line = f"{where}, line {key.start_mark.line + 1}"
+            what = f"the key '{key.value}' is there twice, first in line {first[key.value]}"
+            raise InputError(line, what, "drop one of them")
+        first[key.value] = key.start_mark.line + 1
 
 
 def _plain(value: Any, where: str, above: tuple[int, ...] = ()) -> None:
