@@ -8,20 +8,22 @@ import hashlib
 import importlib
 import io
 import json
+import math
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import Any, TypeVar
 
 from bakeoff.data import reach
 from bakeoff.data.sample import reservoir
 from bakeoff.errors import InputError, extra, nearest, suggest
-from bakeoff.study.spec import Frozen, Revision
+from bakeoff.study.spec import COMMIT, Frozen, Revision
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Kind = type | UnionType  # str, int, float, bool, list, dict; `str | None` where a column may be absent or null
 Sources = Mapping[str, str | Revision]  # hub id -> the local file or folder that serves it, or the revision to read
@@ -30,7 +32,6 @@ TEXT_SUFFIXES = (".jsonl", ".json", ".tsv", ".csv")
 SUFFIXES = (*TEXT_SUFFIXES, *(suffix + ".gz" for suffix in TEXT_SUFFIXES), ".parquet")
 ALIASES = {"validation": ("validation", "dev", "val")}  # file names that serve a split besides its own
 FORMATS = ("parquet", "json", "csv", "arrow", "text", "cache")  # that hold data and nothing that runs; cache is arrow
-COMMIT = re.compile("[0-9a-f]{40}")
 REACH = 10  # a sample of n rows is drawn from the first n times so many: CodeParrot's 50,000 from a tenth of it
 
 
@@ -200,7 +201,8 @@ def _suffix(path: Path, where: str) -> str:
     for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             return suffix
-    raise InputError(where, f"{path.name} is of no known kind", "accepted: " + ", ".join(SUFFIXES))
+    what = "is a script, which is not run" if path.suffix == ".py" else "is of no known kind"
+    raise InputError(where, f"{path.name} {what}", "accepted: " + ", ".join(SUFFIXES))
 
 
 def _files(paths: Sequence[Path], name: str, split: str, sample: int | None, columns: list[str] | None) -> Rows:
@@ -433,14 +435,35 @@ def _checked(found: Rows, fields: Mapping[str, Kind] | None, alternatives: Mappi
     """Rows with `fields` alone, each value of its type; as they are where no fields are asked for."""
     if not found:
         raise InputError(f"{found.source.id}, split {found.source.split}", "it holds no rows")
-    for i, row in enumerate(found):
+
+    def checked(i: int) -> Row:
+        row = found[i]
         if not isinstance(row, Mapping):
             raise InputError(found.place(i), f"a row is a mapping, not {type(row).__name__}")
         if fields is None:
-            found[i] = {name: str(value) if isinstance(value, _Cell) else value for name, value in row.items()}
-        else:
-            found[i] = {name: _value(found, i, name, kind, alternatives) for name, kind in fields.items()}
+            return {name: str(value) if isinstance(value, _Cell) else value for name, value in row.items()}
+        return {name: _value(found, i, name, kind, alternatives) for name, kind in fields.items()}
+
+    found[:] = each(found, checked)
     return found
+
+
+def each(found: Rows, make: Callable[[int], T]) -> list[T]:
+    """`make(i)` for every row; where rows are refused, the first's InputError, with how many there are and where."""
+    made: list[T] = []
+    wrong: list[tuple[int, InputError]] = []
+    for i in range(len(found)):
+        try:
+            made.append(make(i))
+        except InputError as error:
+            wrong.append((i, error))
+    if len(wrong) > 1:
+        first, lines = wrong[0][1], ", ".join(str(found.places[i][1]) for i, _ in wrong[:3])
+        what = f"{first.what} ({len(wrong)} rows cannot be used: lines {lines}{', ...' if len(wrong) > 3 else ''})"
+        raise InputError(first.where, what, first.mend)
+    if wrong:
+        raise wrong[0][1]
+    return made
 
 
 def _value(found: Rows, i: int, name: str, kind: Kind, alternatives: Mapping[str, Sequence[str]]) -> Any:
@@ -456,6 +479,8 @@ def _value(found: Rows, i: int, name: str, kind: Kind, alternatives: Mapping[str
         value = _convert(str(value), kind)
     if kind is float and type(value) is int:
         value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{found.place(i)}, field '{column}'", f"a finite number is wanted, not {value}")
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         wanted = kind.__name__ if isinstance(kind, type) else str(kind)
         raise InputError(f"{found.place(i)}, field '{column}'", f"{wanted} is wanted, not {str(row[column])[:60]!r}")

@@ -14,9 +14,11 @@ Row = Mapping[str, Any]
 
 
 def _present(value: Any) -> Any:
-    """What Jinja is to write; null is not written as "None"."""
+    """What Jinja is to write; null is not written as "None", nor no number as "nan"."""
     if value is None:
         raise ValueError("a field is null")
+    if isinstance(value, float) and value != value:
+        raise ValueError("a field is NaN")
     return value
 
 

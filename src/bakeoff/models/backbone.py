@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import os
@@ -21,6 +20,7 @@ from transformers.activations import NewGELUActivation
 
 from bakeoff.data import reach
 from bakeoff.errors import InputError
+from bakeoff.models import files
 from bakeoff.models.sites import Norm, Site, find_norms, find_sites
 from bakeoff.study.spec import Model, Quantize
 
@@ -88,27 +88,35 @@ class Backbone:
     @classmethod
     def load(cls, spec: Model, device: str = "cpu", name: str = "model", quantize: Quantize | None = None) -> Backbone:
         """The model of a study with its weights, on `device`; with `quantize` its linear weights are held in 4 bits."""
-        path = locate(spec, f"models.{name}.path")
-        kind = _kind(AutoConfig.from_pretrained(path))
-        how: dict[str, Any] = {"dtype": getattr(torch, spec.dtype), "use_safetensors": True, "device_map": device}
+        path, where = locate(spec, f"models.{name}.path"), f"models.{name}.path"
+        kind = _kind(_config(spec, path, where))
+        how: dict[str, Any] = {"dtype": getattr(torch, spec.dtype), "device_map": device, **trusting(spec)}
         if quantize:
             how["quantization_config"] = nf4(how["dtype"])
         try:
-            model: Any = kind.from_pretrained(path, attn_implementation="sdpa", **how)
+            model, told = kind.from_pretrained(path, attn_implementation="sdpa", output_loading_info=True, **how)
         except ValueError:  # an architecture without it: the reference engine serves it
-            model = kind.from_pretrained(path, attn_implementation="eager", **how)
+            model, told = kind.from_pretrained(path, attn_implementation="eager", output_loading_info=True, **how)
+        if lacking := sorted(told["missing_keys"]):  # transformers draws them at random
+            what = f"{path} lacks {len(lacking)} tensors that config.json asks for, {lacking[0]} among them"
+            raise InputError(where, what, "copy all files of the model")
         if quantize:
             _check_nf4(model, f"models.{name}")
-        return cls(model, _tokenizer(path, f"models.{name}.path"), name)
+        return cls(model, _tokenizer(spec, path, where), name)
 
     @classmethod
     def skeleton(cls, spec: Model, name: str = "model") -> Backbone:
         """The model's shape without its weights (on torch's meta device): enough to check and count methods."""
-        path = locate(spec, f"models.{name}.path")
-        config = AutoConfig.from_pretrained(path)
-        with torch.device("meta"):
-            model = _kind(config).from_config(config)
-        return cls(model, _tokenizer(path, f"models.{name}.path"), name)
+        path, where = locate(spec, f"models.{name}.path"), f"models.{name}.path"
+        config = _config(spec, path, where)
+        try:
+            with torch.device("meta"):
+                model = _kind(config).from_config(config, trust_remote_code=spec.trust_remote_code)
+        except Exception as error:  # a configuration of any values, and perhaps a program of the model's authors
+            raise InputError(where, f"{path} makes no language model ({_line(error)})") from None
+        if not hasattr(config, "quantization_config"):
+            _check_shapes(model, path, where)
+        return cls(model, _tokenizer(spec, path, where), name)
 
     @property
     def device(self) -> torch.device:
@@ -286,7 +294,7 @@ def locate(spec: Model, where: str) -> Path:
     """The local directory of a model: the path itself, or its snapshot from the Hugging Face hub."""
     path = Path(spec.path)
     if os.path.isdir(path):  # unlike Path's, False where the name is longer than the system takes
-        _check_files(path, where)
+        files.check(path, where, spec.trust_remote_code)
         return path
     if path.is_absolute() or spec.path.startswith((".", "~")) or spec.path.count("/") != 1:
         raise InputError(
@@ -295,58 +303,79 @@ def locate(spec: Model, where: str) -> Path:
             "give a local model directory (relative to the study file) or a hub id 'owner/name'",
         )
     found = _snapshot(spec, where)
-    _check_files(found, where)
+    files.check(found, where, spec.trust_remote_code)
     return found
 
 
 def _snapshot(spec: Model, where: str) -> Path:
     """The folder of a hub's model in its library's cache, downloaded where it is not there."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         HFValidationError,
         HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+        LocalEntryNotFoundError,
     )
 
     with reach.known() as silent:
         try:
-            return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=[*_FILES, "*.json"]))
+            wanted = [*_FILES, "*.json", *(["*.py"] if spec.trust_remote_code else [])]
+            return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=wanted))
         except (HTTPError, HFValidationError, OSError) as error:
             reason = silent or str(error).strip().split("\n", 1)[0]
+            if isinstance(error, LocalEntryNotFoundError) and constants.HF_HUB_OFFLINE and not silent:
+                reason = "HF_HUB_OFFLINE keeps it from being asked"
             what = f"'{spec.path}' is no local directory and could not be had from the hub or its cache ({reason})"
             mend = f"give a local model directory, with `--set {where}=DIR` or a file for `--from`"
-            raise InputError(where, what, f"{mend}, or connect to the hub") from None
+            cache = f"or connect to the hub; the cache is {constants.HF_HUB_CACHE}"
+            raise InputError(where, what, f"{mend}, {cache}") from None
 
 
 def weights_hash(spec: Model, where: str) -> str:
-    """sha256 over the model's weights, configuration and tokenizer files: equal files, equal model."""
+    """sha256 over the model's weights, configuration and tokenizer files: equal files, equal model.
+
+    And over its Python files, where they may be run.
+    """
     directory, digest = locate(spec, where), hashlib.sha256()
-    for file in sorted({file for pattern in _FILES for file in directory.glob(pattern)}):
-        digest.update(file.name.encode())
+    patterns = (*_FILES, "**/*.py") if spec.trust_remote_code else _FILES
+    for file in sorted({file for pattern in patterns for file in directory.glob(pattern)}):
+        digest.update(str(file.relative_to(directory)).encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
 
-def _check_files(path: Path, where: str) -> None:
-    absent = [name for name in ("config.json",) if not (path / name).is_file()]
-    if absent:
-        raise InputError(
-            where, f"{path} has no {' and no '.join(absent)}", "a model directory in Hugging Face's format is needed"
-        )
-    if not any(path.glob("*.safetensors")):
-        pickled = sorted(file.name for file in path.glob("*.bin"))
-        what = (
-            f"{path} holds {pickled[0]} (a pickle, which can run code)" if pickled else f"{path} has no *.safetensors"
-        )
-        raise InputError(where, what, "save the model with save_pretrained, which writes safetensors")
-    try:
-        json.loads((path / "config.json").read_text())
-    except (ValueError, OSError) as error:
-        raise InputError(where, f"{path / 'config.json'} is not JSON ({error})") from None
+def trusting(spec: Model) -> dict[str, Any]:
+    """What transformers is told of a model's files: no pickles, and code only where the study allows it."""
+    return {"use_safetensors": True, "trust_remote_code": spec.trust_remote_code}
 
 
-def _tokenizer(path: Path, where: str) -> Any:
+def _config(spec: Model, path: Path, where: str) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise InputError(where, f"{path} has no tokenizer that loads ({str(error).splitlines()[0]})") from None
+        return AutoConfig.from_pretrained(path, trust_remote_code=spec.trust_remote_code)
+    except Exception as error:  # values of any kind, and perhaps a program of the model's authors
+        raise InputError(where, f"{path / 'config.json'} is no model's ({_line(error)})") from None
+
+
+def _check_shapes(model: nn.Module, path: Path, where: str) -> None:
+    """InputError where a stored tensor has another shape than the configuration gives it."""
+    stored = files.all_shapes(path)
+    for name, tensor in model.state_dict().items():
+        if name in stored and stored[name] != tuple(tensor.shape):
+            what = f"{name} is {list(stored[name])} in {path}, and config.json makes it {list(tensor.shape)}"
+            raise InputError(where, what, "take weights and config.json of one model")
+
+
+def _line(error: Exception) -> str:
+    """An error's kind and first line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _tokenizer(spec: Model, path: Path, where: str) -> Any:
+    mend = "copy the model's tokenizer.json and tokenizer_config.json there"
+    try:
+        found = AutoTokenizer.from_pretrained(path, trust_remote_code=spec.trust_remote_code)
+    except Exception as error:  # the library of tokenizers raises Exception itself
+        raise InputError(where, f"{path} has no tokenizer that loads ({_line(error)})", mend) from None
+    if len(found) <= len(found.all_special_ids):  # made of nothing where its files are absent
+        raise InputError(where, f"{path} has no tokenizer: what it has knows no words", mend)
+    return found

@@ -13,7 +13,8 @@ PROTOCOL = 3
 """Goes up, and with it every key, when anything that all trials share changes their numbers: how examples become
 tokens and are cut, the order of batches, the optimiser, how labels are scored and text is drawn."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\-]{0,79}(\[[^\[\]/\\]{1,80}\])?")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\-]{0,79}(\[[^\[\]/\\\x00-\x1f\x7f]{1,80}\])?")
+COMMIT = re.compile("[0-9a-f]{40}")
 Quantize = Literal["nf4"]
 Answering = Literal["likelihood", "generate"]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
@@ -30,11 +31,25 @@ class Frozen(BaseModel):
 
 
 class Model(Frozen):
-    """A base model: a hub id or a local directory in Hugging Face's format, and the dtype its weights are held in."""
+    """A base model: a hub id or a local directory in Hugging Face's format, and the dtype its weights are held in.
+
+    `trust_remote_code` lets Python files of the model's authors run, of a hub's model those of the commit `revision`.
+    They are then part of its trials' keys, by the hash of the weights.
+    """
 
     path: str = Field(min_length=1)
     revision: str | None = None
     dtype: Dtype = "float32"
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _code_is_pinned(self) -> Model:
+        local = self.path.startswith(("/", ".", "~"))
+        if self.trust_remote_code and not local and not COMMIT.fullmatch(self.revision or ""):
+            raise ValueError(
+                "trust_remote_code needs `revision:`, a commit's 40 hexadecimal digits, so that the code cannot change"
+            )
+        return self
 
 
 class Decoding(Frozen):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bakeoff.data.datasets import Row, is_file_name, read
+from bakeoff.data.datasets import Row, each, is_file_name, read
 from bakeoff.data.template import Template
 from bakeoff.errors import InputError, suggest
 from bakeoff.grading import math, text
@@ -86,7 +86,7 @@ class DeclaredTask(Task):
         """All examples of a split, so that a bad row is found whatever the limits."""
         rows = read(self.told.dataset_path, split, sources, config=self.told.dataset_name)
         make = self._chat if self.question is None else self._filled
-        made = [make(f"{split}-{i}", row, rows.place(i)) for i, row in enumerate(rows)]
+        made = each(rows, lambda i: make(f"{split}-{i}", rows[i], rows.place(i)))
         if self.cluster is None:
             return made
         named = [self.cluster.text(row, rows.place(i)) for i, row in enumerate(rows)]

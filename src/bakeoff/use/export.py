@@ -15,7 +15,7 @@ from bakeoff.analysis import words
 from bakeoff.analysis.metrics import is_fraction
 from bakeoff.errors import BakeoffError, InputError, suggest
 from bakeoff.methods.adapters.adapter import Adapter
-from bakeoff.models.backbone import Backbone, locate
+from bakeoff.models.backbone import Backbone, locate, trusting
 from bakeoff.use.rescore import Agreement, read, rescore
 from bakeoff.use.trial import Opened
 
@@ -67,7 +67,7 @@ def export(opened: Opened, to: str, out: Path) -> list[Agreement]:
     adapter = opened.adapter(backbone)
     with _staged(out) as folder:
         layout = _peft(opened, adapter, folder) if to == "peft" else _merged(opened, backbone, adapter, folder)
-        written = read(layout.base, layout.adapters, layout.tokenizer, backbone, opened.trial.quantize)
+        written = read(layout.base, layout.adapters, layout.tokenizer, backbone, opened.trial.quantize, opened.model)
         found = rescore(opened, written, backbone, adapter)
         wrong = [str(one) for one in found if not one.good]
         if wrong:
@@ -152,7 +152,7 @@ def _merged(opened: Opened, backbone: Backbone, adapter: Adapter, folder: Path) 
     from transformers import AutoModelForCausalLM
 
     base = locate(opened.model, f"models.{opened.trial.model}.path")
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=backbone.dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=backbone.dtype, **trusting(opened.model))
     for part in parts:
         if part.wraps:
             shutil.copytree(part.folder, folder / VIRTUAL)

@@ -20,10 +20,10 @@ from bakeoff.engine.evaluate import Questions, questions
 from bakeoff.engine.plain import Plain, after_prompts
 from bakeoff.errors import InputError
 from bakeoff.methods.adapters.adapter import Adapter
-from bakeoff.models.backbone import Backbone, exact_kernels, nf4
+from bakeoff.models.backbone import Backbone, exact_kernels, nf4, trusting
 from bakeoff.run.plan import context_for
 from bakeoff.store.record import Sample
-from bakeoff.study.spec import Quantize
+from bakeoff.study.spec import Model, Quantize
 from bakeoff.tasks.task import splits
 from bakeoff.use.trial import Opened
 
@@ -80,16 +80,23 @@ class Written:
 
 
 def read(
-    base: Path, adapters: Iterable[Path], tokenizer: Path, backbone: Backbone, quantize: Quantize | None = None
+    base: Path,
+    adapters: Iterable[Path],
+    tokenizer: Path,
+    backbone: Backbone,
+    quantize: Quantize | None = None,
+    spec: Model | None = None,
 ) -> Written:
     """The model in `base` with the PEFT adapters around it, one over the other: what a user of PEFT would write.
 
-    In `backbone`'s dtype and on its device, its weights in 4 bits where the trial's were.
+    In `backbone`'s dtype and on its device, its weights in 4 bits where the trial's were. `spec` says whether its
+    authors' code may run.
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    how: dict[str, Any] = {"dtype": backbone.dtype, "device_map": str(backbone.device)}
+    safe = trusting(spec) if spec else {"use_safetensors": True}
+    how: dict[str, Any] = {"dtype": backbone.dtype, "device_map": str(backbone.device), **safe}
     if quantize:
         how["quantization_config"] = nf4(backbone.dtype)
     model: Any = AutoModelForCausalLM.from_pretrained(base, **how)
@@ -100,7 +107,8 @@ def read(
         whole = PeftModel.from_pretrained(model, folder)
         if hasattr(whole, "prompt_encoder") and backbone.dtype == torch.float64:  # PEFT makes it float32 over any base
             whole.prompt_encoder.to(backbone.dtype)
-    return Written(whole, AutoTokenizer.from_pretrained(tokenizer), backbone.device)
+    trusted = bool(spec and spec.trust_remote_code)
+    return Written(whole, AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=trusted), backbone.device)
 
 
 @torch.inference_mode()

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bakeoff.methods.adapters import stored
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -153,9 +155,16 @@ class Adapter(nn.Module):
         if tensors:
             save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})
 
+    def check(self, directory: Path) -> None:
+        """InputError where a directory does not hold this adapter as plain data; only its files' heads are read."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.stored().items()}
+        if shapes:
+            stored.check(directory, shapes, self.peft_config())
+
     @torch.no_grad()
     def load(self, directory: Path) -> None:
         """Take the trained tensors from a directory that `save` or PEFT wrote."""
+        self.check(directory)
         if self.tensors():
             self.take(load_file(directory / "adapter_model.safetensors"))
 

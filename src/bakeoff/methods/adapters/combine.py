@@ -90,6 +90,10 @@ class CombinedAdapter(Adapter):
         manifest = {"parts": [{"name": name, "directory": f"part{i}"} for i, name in enumerate(self.names)]}
         (directory / "combine.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
+    def check(self, directory: Path) -> None:
+        for i, part in enumerate(self._adapters):
+            part.check(directory / f"part{i}")
+
     def load(self, directory: Path) -> None:
         for i, part in enumerate(self._adapters):
             part.load(directory / f"part{i}")

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from bakeoff.errors import InputError
 from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.models import files
 from bakeoff.models.backbone import Backbone
 
 
@@ -46,8 +48,18 @@ class FullAdapter(Adapter):
         finally:
             self.model.generation_config = plain
 
+    def check(self, directory: Path) -> None:
+        files.check(directory, str(directory), trusted=False)
+        own, found = self.model.state_dict(), files.all_shapes(directory)
+        for name, shape in found.items():
+            if name in own and shape != tuple(own[name].shape):
+                what = f"{name} is {list(shape)}, and of this base model {list(own[name].shape)}"
+                raise InputError(str(directory), what, "use the model that the trial stored")
+
     def load(self, directory: Path) -> None:
-        stored = dict(type(self.model).from_pretrained(directory, dtype=self.model.dtype).named_parameters())
+        self.check(directory)
+        how = {"dtype": self.model.dtype, "use_safetensors": True}
+        stored = dict(type(self.model).from_pretrained(directory, **how).named_parameters())
         with torch.no_grad():
             for name, tensor in self.model.named_parameters():
                 tensor.copy_(stored[name])

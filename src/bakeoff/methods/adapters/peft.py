@@ -12,14 +12,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bakeoff.errors import InputError, TrialError, suggest
+from bakeoff.methods.adapters import stored
 from bakeoff.methods.adapters.adapter import Adapter
+from bakeoff.methods.adapters.stored import BOOKKEEPING
 from bakeoff.models.backbone import Backbone
 
-# Fields that say what a configuration was made for or with, not what is trained: the model and the run decide them.
-_BOOKKEEPING = {
-    "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "runtime_config",
-    "task_type",
-}  # fmt: skip
 _NEEDS_MORE = {
     "MULTITASK_PROMPT_TUNING": "a task number with every example",
     "POLY": "a task number with every example",
@@ -83,10 +80,15 @@ class PeftAdapter(Adapter):
         config.inference_mode, config.base_model_name_or_path = True, None
         return config
 
+    def check(self, directory: Path) -> None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.stored().items()}
+        stored.check(directory, shapes, self.peft_config(), grown=True)
+
     def load(self, directory: Path) -> None:
         """The model as PeftModel.from_pretrained makes it: to be asked, not trained on."""
         from peft import PeftModel
 
+        self.check(directory)
         with torch.random.fork_rng():
             base = copy.deepcopy(self.backbone.model)
             device = str(self.backbone.device)
@@ -101,10 +103,11 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with PEFT's defaults and without bookkeeping; InputError for what PEFT does not know."""
     if (name := given.get("peft_type")) in _NEEDS_MORE:
         raise InputError("peft_type", f"{name} needs {_NEEDS_MORE[name]}, which no study gives")
-    config = _configuration({key: value for key, value in given.items() if key not in _BOOKKEEPING})
+    stored.refuse_code(given)
+    config = _configuration({key: value for key, value in given.items() if key not in BOOKKEEPING})
     if given.get("task_type") not in (None, "CAUSAL_LM", "SEQ_2_SEQ_LM"):
         raise InputError("task_type", f"{given['task_type']} models are not compared", "drop the key")
-    found = {key: _plain(value) for key, value in config.to_dict().items() if key not in _BOOKKEEPING}
+    found = {key: _plain(value) for key, value in config.to_dict().items() if key not in BOOKKEEPING}
     return {**found, "total_step": given.get("total_step")} if "total_step" in found else found
 
 
@@ -151,7 +154,7 @@ def _configuration(given: Mapping[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(kinds[name]) if field.init}
     for key in given:
         if key not in known:
-            raise InputError(key, f"unknown key of {kinds[name].__name__}", suggest(key, known - _BOOKKEEPING))
+            raise InputError(key, f"unknown key of {kinds[name].__name__}", suggest(key, known - BOOKKEEPING))
     keys = {key: value for key, value in given.items() if key != "peft_type"}
     if "total_step" in known and not keys.get("total_step"):
         keys["total_step"] = _LATER

@@ -1,0 +1,184 @@
+"""Model files: a directory in Hugging Face's format, looked through before any library opens what is in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bakeoff.errors import InputError
+
+Shapes = dict[str, tuple[int, ...]]
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack")  # weights that are no safetensors
+INDEX = "model.safetensors.index.json"
+_HEADER = 100_000_000  # bytes, as the safetensors library allows
+_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
+_POINTER = b"version https://git-lfs"
+_FORMAT = "a model directory in Hugging Face's format is needed"
+
+
+def check(path: Path, where: str, trusted: bool) -> None:
+    """InputError for a directory that holds no whole model as plain data; `trusted`: its Python files may be run."""
+    if not (path / "config.json").is_file():
+        raise InputError(where, f"{path} has no config.json", _FORMAT)
+    if (path / "adapter_config.json").exists():
+        what = f"{path} holds an adapter (adapter_config.json), which would be put on the model unasked"
+        raise InputError(where, what, "give the base model's directory, or one that the adapter is merged into")
+    config = mapping(path / "config.json", where)
+    _check_weights(path, where)
+    _check_config(path, config, where)
+    _check_code(path, config, where, trusted)
+
+
+def shapes(path: Path) -> Shapes:
+    """The tensors of a safetensors file by name, with their shapes, from its header alone.
+
+    InputError where the file is none, or not as long as its header says.
+    """
+    where, size = str(path), path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(len(_POINTER))
+        if start.startswith(_POINTER):
+            raise InputError(
+                where, f"looks like a git-lfs pointer ({size} bytes), not the weights", "run `git lfs pull`"
+            )
+        length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+        if not 2 <= length <= min(_HEADER, size - 8):
+            what = f"is no safetensors file: it has {size:,} bytes, and a header of {length:,} is announced"
+            raise InputError(where, what, "copy it again")
+        file.seek(8)
+        return _shapes(file.read(length), size - 8 - length, where)
+
+
+def _shapes(header: bytes, size: int, where: str) -> Shapes:
+    """The shapes that a header tells of, where the tensors are the `size` bytes after it."""
+    try:
+        told: dict[str, Any] = json.loads(header)
+        told.pop("__metadata__", None)
+        found = {name: tuple(one["shape"]) for name, one in told.items()}
+        ends = {name: tuple(one["data_offsets"]) for name, one in told.items()}
+        wanted = {name: math.prod(found[name]) * _BYTES.get(one["dtype"], 1) for name, one in told.items()}
+        last = max((end for _, end in ends.values()), default=0)
+        fits = all(0 <= a <= b and (told[n]["dtype"] not in _BYTES or b - a == wanted[n]) for n, (a, b) in ends.items())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InputError(where, "is no safetensors file: its header cannot be read", "copy it again") from None
+    if last != size:
+        what = f"its header tells of {last:,} bytes of tensors, and {size:,} are there"
+        raise InputError(where, what, "it was cut short or changed: copy it again")
+    if not fits:
+        raise InputError(where, "is no safetensors file: its header contradicts itself", "copy it again")
+    return found
+
+
+def mapping(path: Path, where: str) -> dict[str, Any]:
+    """The mapping in a JSON file; InputError where it holds none."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(where, f"{path} cannot be read ({error.strerror})") from None
+    if text.startswith(_POINTER):
+        raise InputError(where, f"{path} looks like a git-lfs pointer", "run `git lfs pull`")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(where, f"{path} is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise InputError(where, f"{path} holds no mapping")
+    return found
+
+
+def pickled(path: Path) -> list[str]:
+    """The names of files in a directory that are weights in a form that is not read, since it can run code."""
+    return sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
+
+
+def all_shapes(path: Path) -> Shapes:
+    """The tensors of a model's directory by name, with their shapes."""
+    return {name: shape for file in weights(path) for name, shape in shapes(file).items()}
+
+
+def weights(path: Path) -> list[Path]:
+    """The safetensors files that hold a model's weights: one, or all that its index names."""
+    if (path / "model.safetensors").is_file() or not (path / INDEX).is_file():
+        whole = path / "model.safetensors"
+        return [whole] if whole.is_file() else sorted(path.glob("*.safetensors"))
+    return [path / name for name in sorted(set(mapping(path / INDEX, str(path / INDEX))["weight_map"].values()))]
+
+
+def _check_weights(path: Path, where: str) -> None:
+    """InputError where weights are absent, pickled, cut short, or said to lie outside the directory."""
+    if not any(path.glob("*.safetensors")):
+        found = pickled(path)
+        if not found:
+            raise InputError(
+                where, f"{path} has no *.safetensors", "a model directory in Hugging Face's format is needed"
+            )
+        mend = "if you trust it, convert it: `AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW)` in Python"
+        raise InputError(where, f"{path} holds {found[0]} and no safetensors: a pickle can run code", mend)
+    if (path / INDEX).is_file():
+        named = mapping(path / INDEX, where).get("weight_map")
+        if not isinstance(named, dict) or not named:
+            raise InputError(where, f"{path / INDEX} has no weight_map")
+        for name in dict.fromkeys(map(str, named.values())):
+            if not _plain(name):
+                raise InputError(where, f"{path / INDEX} names {name!r}, which is no safetensors file beside it")
+            if not (path / name).is_file():
+                raise InputError(
+                    where, f"{path / INDEX} names {name}, which is not there", "copy all files of the model"
+                )
+    for file in weights(path):
+        try:
+            shapes(file)
+        except InputError as error:
+            raise InputError(where, str(error)) from None
+
+
+def _check_config(path: Path, config: Mapping[str, Any], where: str) -> None:
+    """InputError where config.json names files elsewhere, or code of the hub."""
+    other = config.get("transformers_weights")
+    if other is not None and not _plain(str(other)):
+        raise InputError(where, f"{path / 'config.json'} names {other!r}, which is no safetensors file beside it")
+    for key in ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"):
+        if "/" in str(config.get(key, "")):
+            what = f"{path / 'config.json'} asks for code of the hub ({key}: {config[key]})"
+            raise InputError(where, what, "take the key out")
+
+
+def _check_code(path: Path, config: Mapping[str, Any], where: str, trusted: bool) -> None:
+    """InputError where the model is a program of its authors that nobody allowed, or that lies somewhere else."""
+    from transformers import CONFIG_MAPPING
+
+    asked = config.get("auto_map")
+    if not trusted and config.get("model_type") in CONFIG_MAPPING:
+        return  # transformers' own code is used
+    if not asked:
+        if config.get("model_type") in CONFIG_MAPPING:
+            return
+        import transformers
+
+        what = f"transformers {transformers.__version__} knows no architecture {config.get('model_type')!r}"
+        raise InputError(where, what, f"{path / 'config.json'} says so as `model_type`")
+    named = sorted({str(one) for one in (asked.values() if isinstance(asked, dict) else [asked])})
+    if outside := [one for one in named if "--" in one or "/" in one or "\\" in one]:
+        what = f"its code lies in another repository ({outside[0]}), which nothing pins"
+        raise InputError(where, what, "copy the code into the model's directory, and name it so in config.json")
+    if not trusted:
+        what = f"{path} runs code of its authors ({', '.join(_sources(named))}), which is off by default"
+        mend = "read it; if you trust it say `trust_remote_code: true` of this model, and of one from the hub its "
+        raise InputError(where, what, f"{mend}`revision:`")
+    if lacking := [one for one in _sources(named) if not (path / one).is_file()]:
+        raise InputError(where, f"{path} has no {lacking[0]}, which config.json names")
+
+
+def _sources(named: list[str]) -> list[str]:
+    """The files of `module.Class` names, each once."""
+    return list(dict.fromkeys(f"{one.rpartition('.')[0]}.py" for one in named))
+
+
+def _plain(name: str) -> bool:
+    """Whether it is the name of a safetensors file or index, and no path."""
+    return name == Path(name).name and name.endswith((".safetensors", ".safetensors.index.json"))
