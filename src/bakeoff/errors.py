@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable
+
+_SECRETS = [  # each after what may stay: passwords in addresses and what signs them, tokens by their beginnings
+    re.compile(form)
+    for form in (
+        r"(://)[^/@\s]+(?=@)",
+        r"(https?://[^\s?]+\?)\S+",
+        r"([Bb]earer )\S+",
+        r"\b(hf_|gh[ps]_|sk-)(?=[\w-]*\d)[A-Za-z0-9-]{16,}",
+    )
+]
 
 
 class BakeoffError(Exception):
     """Anything Bakeoff itself refuses or gives up on; its text is one line for a person."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class InputError(BakeoffError):
@@ -42,6 +57,16 @@ class StorageError(BakeoffError):
 
     def __init__(self, path: object, what: str, mend: str):
         super().__init__(f"{path}: cannot be written ({what}); what was finished is kept; {mend}")
+
+
+def redacted(text: str) -> str:
+    """The text without what may be a secret: tokens, passwords in addresses, the values of the hub's variables."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if len(value := os.environ.get(name, "")) >= 8:
+            text = text.replace(value, "[secret]")
+    for secret in _SECRETS:
+        text = secret.sub(r"\1[secret]", text)
+    return text
 
 
 def suggest(name: str, options: Iterable[str]) -> str:

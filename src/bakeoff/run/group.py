@@ -26,7 +26,7 @@ from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.plain import Plain
 from bakeoff.engine.randomness import generator
 from bakeoff.engine.train import Learner
-from bakeoff.errors import BakeoffError, StorageError, TrialError
+from bakeoff.errors import BakeoffError, StorageError, TrialError, redacted
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
@@ -439,8 +439,9 @@ def _sandboxes(samples: Sequence[Sample]) -> tuple[str, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """An error in one line."""
-    return (str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}").split("\n")[0]
+    """An error in one line, which is stored."""
+    told = str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}"
+    return redacted(told.split("\n")[0])
 
 
 def _reset_peak(backbone: Backbone) -> None:

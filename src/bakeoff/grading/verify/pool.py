@@ -23,6 +23,15 @@ from bakeoff.grading.verify.worker import PATIENCE
 KILLED_AFTER = 15.0  # seconds after which a pair's worker is killed
 STARTING = 120.0  # seconds in which a worker must be ready
 SERVED = 2000  # pairs after which a worker is replaced
+INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "PYTHONHOME",
+)  # of the environment: no secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +95,12 @@ class Worker:
         if self._process is None or self._process.poll() is not None:
             self.kill()
             path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+            own = {name: os.environ[name] for name in INHERITED if name in os.environ}
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "bakeoff.grading.verify.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0, start_new_session=True,
-                env=os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "0"},
+                env=own | {"PYTHONPATH": path, "PYTHONHASHSEED": "0"},
             )  # fmt: skip
             self._line(STARTING)
         return self._process
