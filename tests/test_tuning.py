@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import tiny_model, tiny_tokenizer
+from rich.console import Console
 from scipy import stats
 from synthetic_store import bernoulli, make_store
 
@@ -22,9 +24,11 @@ from bakeoff.report.comparisons import of_study
 from bakeoff.run import plan as planning
 from bakeoff.run.progress import Progress
 from bakeoff.run.run import run
+from bakeoff.run.watch import Watch
 from bakeoff.store.store import Store
 from bakeoff.study import registry
 from bakeoff.study.load import dump, load
+from bakeoff.use.trial import open_trial
 
 pytestmark = pytest.mark.xdist_group("tuning")  # its study is run once, not by each worker
 
@@ -316,6 +320,27 @@ def test_tuning_never_touches_the_test_set_and_the_table_shows_what_was_chosen(f
         top = max(point.score or 0 for point in one.points)
         assert chosen[one.method] == min(p.settings["learning_rate"] for p in one.points if p.score == top)
     assert sorted(key for group in plan["groups"] for key in group) == sorted(r["key"] for r in [*tuning, *final])
+
+
+def test_a_tuning_trial_is_named_by_its_rate(place, finished):
+    """In progress lines and failures, and to `export` and `try`; the trials of the comparison keep their names."""
+    store = finished.store
+    row = next(one for one in store.plan()["tuning"]["trials"] if one["method"] == "lora")
+    record = store.record(row["key"])
+    assert record.trial.tunes and record.trial.label() == "toy/lora/rate 0.0005"
+    again = planning.make(load(place / "tuned.yaml")).rounds[0][0]
+    assert again.key() == again.model_copy(update={"tunes": False}).key(), "a label, no part of the identity"
+    assert open_trial(store, "toy/lora/rate 0.0005").record == record
+    assert open_trial(store, row["key"][:12]).trial == record.trial
+    assert open_trial(store, "toy/lora/seed 0").trial.tunes is False
+    with pytest.raises(InputError, match="'toy/lora' is 2 trials"):
+        open_trial(store, "toy/lora")
+    told = io.StringIO()
+    with Watch(Console(file=told, width=160)) as watch:
+        watch.start(2, 0)
+        watch.trial(record)
+        watch.trial(record.model_copy(update={"status": "failed"}))
+    assert "toy/lora/rate 0.0005\n" in told.getvalue() and "toy/lora/rate 0.0005 failed" in told.getvalue()
 
 
 @pytest.mark.parametrize("after", [2, 8])

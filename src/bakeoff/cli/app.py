@@ -89,7 +89,10 @@ console = Console(markup=False, emoji=False, highlight=False)  # names and paths
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")]
 TrialName = Annotated[
-    str, typer.Argument(metavar="TRIAL", help="task/method/seed 0, or a trial's key or the start of one.")
+    str,
+    typer.Argument(
+        metavar="TRIAL", help="task/method/seed 0 (tuning: task/method/rate 0.001), or the start of its key."
+    ),
 ]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/<study>).")]
 Set = Annotated[

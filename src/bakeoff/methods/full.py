@@ -20,7 +20,7 @@ class Full(Method):
     draws: ClassVar[bool] = False
     solo: ClassVar[bool] = True
     summary: ClassVar[str] = "full fine-tuning: every weight of the base is trained"
-    # Devlin et al. 2019 (A.3) and Liu et al. 2019 (RoBERTa, table 10), together
+    # Devlin et al. 2019 (A.3) and Liu et al. 2019 (RoBERTa, table 10), together; so Ben Zaken et al. 2022
     rates: ClassVar[tuple[float, ...]] = (1e-5, 2e-5, 3e-5, 5e-5)
 
     def attach(self, backbone: Backbone, generator: Generator) -> Adapter:

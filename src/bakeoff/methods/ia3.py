@@ -24,7 +24,7 @@ class Ia3(Method):
     use: ClassVar[str] = "ia3"
     draws: ClassVar[bool] = False
     summary: ClassVar[str] = "learned vectors that rescale keys, values and the feed-forward input (Liu et al. 2022)"
-    # Liu et al. 2022: 3e-3, with Adafactor; PEFT's guide: 8e-3; the ends are ours
+    # Liu et al. 2022: 3e-3, with Adafactor; PEFT's guide, with AdamW: 8e-3; the ends are ours
     rates: ClassVar[tuple[float, ...]] = (1e-3, 3e-3, 8e-3, 2e-2)
     example: ClassVar[dict[str, Any]] = {}
 

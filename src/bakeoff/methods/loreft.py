@@ -26,7 +26,7 @@ class Loreft(Method):
 
     use: ClassVar[str] = "loreft"
     summary: ClassVar[str] = "low-rank edits of hidden states at the prompt's ends (Wu et al. 2024)"
-    # Wu et al. 2024: 9e-4 and, for GLUE, 4e-4 up; pyreft's example: 4e-3; 2e-3 is ours
+    # Wu et al. 2024: 9e-4 and, for GLUE, 4e-4 up; pyreft's README: 2e-3 and 4e-3
     rates: ClassVar[tuple[float, ...]] = (4e-4, 9e-4, 2e-3, 4e-3)
     example: ClassVar[dict[str, Any]] = {"low_rank_dimension": 4, "first": 2, "last": 3}
 

@@ -44,8 +44,10 @@ class Watch(Progress):
 
     def group(self, trials: Sequence[Trial], engine: str) -> None:
         first = trials[0]
+        rates = ", ".join(f"{t.training.learning_rate:g}" for t in trials if t.tunes and t.training)
         seeds = ", ".join(str(t.seed) for t in trials if t.seed is not None)
-        name = f"{first.task} {first.method}" + (f" seeds {seeds}" if seeds else "")
+        told = f" rates {rates}" if rates else f" seeds {seeds}" if seeds else ""
+        name = f"{first.task} {first.method}{told}"
         self._bars.reset(self._steps, description=name, total=None, told="", visible=True)
 
     def step(self, step: int, steps: int, losses: dict[str, float]) -> None:

@@ -37,7 +37,7 @@ def tuning(trial: Trial, tune: Tune, rate: float, dataset: str) -> Trial:
 
     `dataset` is the content hash of its training examples and of these.
     """
-    update = {"task_spec": judged(trial.task_spec), "dataset": dataset, "seed": tune.seed}
+    update = {"task_spec": judged(trial.task_spec), "dataset": dataset, "seed": tune.seed, "tunes": True}
     return tuned(trial.model_copy(update=update), rate)
 
 

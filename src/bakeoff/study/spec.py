@@ -263,7 +263,8 @@ class Study(Frozen):
 class Trial(Frozen):
     """One cell of a study: everything that says *what* is measured.
 
-    `model`, `task` and `method` are the names the study gives them: labels, outside the key. `weights` is the content
+    `model`, `task` and `method` are the names the study gives them: labels, outside the key, as is `tunes`: whether it
+    chooses a learning rate and is in no table. `weights` is the content
     hash of the model's files, `dataset` that of the examples used, `held_out` that of the held-out text where the study
     asks for its loss (else no part of the key). `method_version` has the versions of a combination's parts beside its
     own. `training` and `seed` are None where nothing is trained.
@@ -285,11 +286,12 @@ class Trial(Frozen):
     training: Training | None
     seed: Seed | None
     held_out: str | None = None
+    tunes: bool = False
 
     def key(self) -> str:
         """sha256 (64 hexadecimal digits) of the canonical JSON of the trial without its labels."""
         unasked = {"held_out"} if self.held_out is None else set()
-        identity = self.model_dump(mode="json", exclude={"model", "task", "method"} | unasked)
+        identity = self.model_dump(mode="json", exclude={"model", "task", "method", "tunes"} | unasked)
         task = identity["task_spec"]
         if self.task_spec.declared:
             del task["declared"]["dataset_path"]  # a place; `dataset` stands for what is there
@@ -301,8 +303,14 @@ class Trial(Frozen):
         return hashlib.sha256(canonical(identity).encode()).hexdigest()
 
     def label(self) -> str:
-        """The trial for people: `task/method/seed 0`."""
-        return f"{self.task}/{self.method}" + ("" if self.seed is None else f"/seed {self.seed}")
+        """The trial for people: `task/method/seed 0`, or `task/method/rate 0.001` of one that tunes."""
+        rate = self.training.learning_rate if self.tunes and self.training else None
+        return f"{self.task}/{self.method}" + labelled(self.seed, rate)
+
+
+def labelled(seed: int | None, rate: float | None = None) -> str:
+    """How a trial's name ends: its seed, its learning rate where that is what it tries, or nothing."""
+    return f"/rate {rate:g}" if rate is not None else "" if seed is None else f"/seed {seed}"
 
 
 def canonical(data: Any) -> str:

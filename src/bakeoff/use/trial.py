@@ -20,7 +20,7 @@ from bakeoff.run.plan import method_of
 from bakeoff.store.record import Record
 from bakeoff.store.store import Store
 from bakeoff.study.load import load
-from bakeoff.study.spec import Model, Study, Trial
+from bakeoff.study.spec import Model, Study, Trial, labelled
 from bakeoff.tasks.task import Task, build
 
 
@@ -85,12 +85,13 @@ def open_trial(store: Store, name: str) -> Opened:
 
 
 def find(store: Store, name: str) -> Mapping[str, Any]:
-    """The planned trial that `name` means: a key, the start of one, or `task/method/seed 0`.
+    """The planned trial that `name` means: a key, the start of one, or `task/method/seed 0`, of tuning `/rate 0.001`.
 
     The seed may be left out where there is one trial of the method, and the model's name may stand in front.
     InputError lists the choices where `name` means several, or none.
     """
-    trials = store.plan()["trials"]
+    plan = store.plan()
+    trials = [*plan["trials"], *(plan.get("tuning") or {}).get("trials", ())]
     is_key = re.fullmatch(r"[0-9a-f]{4,64}", name) is not None
     found = [trial for trial in trials if (trial["key"].startswith(name) if is_key else name in _names(trial))]
     if len(found) == 1:
@@ -105,11 +106,12 @@ def find(store: Store, name: str) -> Mapping[str, Any]:
 
 
 def label(trial: Mapping[str, Any], full: bool = False) -> str:
-    """A planned trial for people: `task/method/seed 0`, the model's name before it where `full`."""
-    seed = "" if trial["seed"] is None else f"/seed {trial['seed']}"
-    return (f"{trial['model']}/" if full else "") + f"{trial['task']}/{trial['method']}{seed}"
+    """A planned trial for people, as `Trial.label`; the model's name before it where `full`."""
+    end = labelled(trial["seed"], trial.get("settings", {}).get("learning_rate"))
+    return (f"{trial['model']}/" if full else "") + f"{trial['task']}/{trial['method']}{end}"
 
 
 def _names(trial: Mapping[str, Any]) -> set[str]:
-    short = f"{trial['task']}/{trial['method']}"
-    return {front + name for front in ("", f"{trial['model']}/") for name in (short, label(trial))}
+    """What a planned trial may be called; one that tunes by its rate alone."""
+    short = [] if "settings" in trial else [f"{trial['task']}/{trial['method']}"]
+    return {front + name for front in ("", f"{trial['model']}/") for name in (*short, label(trial))}
