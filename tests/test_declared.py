@@ -272,8 +272,8 @@ MISTAKES = {
     "same split": ({"test_split": "train"}, "dataset_path: training and test rows would be the same"),
     "unknown field": (
         {"doc_to_text": "{{ txt }}"},
-        "tasks.mine.doc_to_text: 'txt' is undefined in ROWS/train.jsonl, line 1 (12 rows cannot be used: lines 1, 2, 3, "
-        "...); its fields: text, label, n, nothing",
+        "tasks.mine.doc_to_text: 'txt' is undefined in ROWS/train.jsonl, line 1 (12 rows cannot be used: lines 1, 2, 3"
+        ", ...); its fields: text, label, n, nothing",
     ),
     "unknown name": (
         {"doc_to_target": "labels"}, "doc_to_target: 'labels' is no field of ROWS/train.jsonl, line 1 and no template",
