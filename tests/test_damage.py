@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from conftest import tiny_model, tiny_tokenizer
 
-from bakeoff.errors import BakeoffError, StorageError
+from bakeoff.errors import BakeoffError, InputError, StorageError
 from bakeoff.run.progress import Progress
-from bakeoff.run.run import Outcome, run
+from bakeoff.run.run import Outcome, prepare, run
 from bakeoff.store import durable
+from bakeoff.store.record import Record
 from bakeoff.store.store import Store
 from bakeoff.study.load import load
+from bakeoff.study.spec import Trial
 
 pytestmark = pytest.mark.xdist_group("damage")
 STUDY = """
@@ -184,3 +186,23 @@ def test_a_full_disk_ends_the_run_and_is_no_trials_failure(place, store):
     assert {path.name for path in store.trials.iterdir()} == left and store.holder() is None
     outcome, _ = again(place, store)
     assert outcome.ran == 2 and content(store) == content(Store(place / "whole"))
+
+
+def test_too_little_room_is_said_before_anything_is_written(place, tmp_path, monkeypatch):
+    """LoRA on every linear layer and four virtual tokens, two seeds each, and a group of both with two checkpoints."""
+    study, usage = load(place / "toy.yaml"), shutil.disk_usage(tmp_path)
+    need = prepare(study, tmp_path / "out").need
+    parameters = {trial.method: record.trainable_params for trial, record in _trials(Store(place / "whole"))}
+    assert need.adapters == 4 * 2 * (parameters["lora"] + parameters["prompt"])
+    assert need.checkpoints == 2 * 3 * 4 * 2 * parameters["lora"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=need.needed - 1))
+    with pytest.raises(
+        InputError, match=r"--out: too little room for what .*out will hold: it needs about .* is free; fr"
+    ):
+        prepare(study, tmp_path / "out")
+    assert prepare(study, place / "whole").need.needed == 0 and not (tmp_path / "out").exists()
+
+
+def _trials(store: Store) -> list[tuple[Trial, Record]]:
+    records = [store.record(row["key"]) for row in store.plan()["trials"]]
+    return [(record.trial, record) for record in records]

@@ -169,7 +169,7 @@ def test_damage_is_examined_counted_as_absent_and_set_aside(sealed):
         found["study.yaml"] == "study.yaml: a directory, no file" and "results.json: damaged (" in found["results.json"]
     )
     assert found[own["lora"]] == "trial.json: absent" and found[own["prompt"]] == f"{own['prompt']}: no directory"
-    assert len(found) == 4 and sealed.keys() == {own["base"]} and not sealed.has(own["lora"])
+    assert len(found) == 4 and sealed.stored() == {own["base"]} and not sealed.has(own["lora"])
     moved = sealed.repair()
     assert moved[own["lora"]] == sealed.directory / "damaged" / own["lora"] and moved[own["lora"]].is_dir()
     assert {path.name for path in (sealed.directory / "damaged").iterdir()} == {*found}

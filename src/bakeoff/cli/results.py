@@ -51,6 +51,8 @@ def report(
         _summary(stores, formats, out)
         return
     paths = write(stores[0], formats)
+    if not stores[0].stored():
+        console.print(f"{directories[0]}: no trial is finished, so that there is nothing to report yet", soft_wrap=True)
     show_table(stores[0].directory)
     for path in paths:
         if path.parent == stores[0].directory:

@@ -1,8 +1,9 @@
-"""Studies, run: quickstart, run, plan, status."""
+"""Studies, run: quickstart, run, plan, status, verify."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,8 @@ from bakeoff.errors import InputError
 if TYPE_CHECKING:
     from bakeoff.run.plan import Plan
     from bakeoff.run.run import Outcome
+    from bakeoff.store.state import State
+    from bakeoff.store.store import Store
     from bakeoff.study.spec import Study
 
 
@@ -71,28 +74,91 @@ def plan(
 
 
 @app.command()
-def status(directory: Directory) -> None:
-    """Count a study's finished, failed and missing trials."""
+def status(
+    directory: Directory,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep it up to date until the run ends.")] = False,
+) -> None:
+    """Say how far a study is.
+
+    Which trials are done, running, failed and left, what is at work now, and for how long yet.
+    """
     from bakeoff.store.store import Store
 
     store = Store.open(directory)
-    plan = store.plan()
-    tuning = (plan.get("tuning") or {}).get("trials", [])
-    trials = [*tuning, *plan["trials"]]
-    states = [store.record(trial["key"]).status if store.has(trial["key"]) else "missing" for trial in trials]
-    console.print(
-        f"{directory}: "
-        + ", ".join(f"{states.count(s)} {s}" for s in ("done", "diverged", "failed", "missing") if s in states)
-    )
-    if tuning:
-        left = "they are chosen" if plan["tuning"]["decided"] else "not all have run"
-        console.print(f"  {len(tuning)} of them choose learning rates on held-out training examples; {left}")
-    for trial, state in zip(trials, states, strict=True):
-        if state in ("failed", "diverged"):
-            seed = "" if trial["seed"] is None else f"/seed {trial['seed']}"
-            console.print(
-                f"  {state}: {trial['task']}/{trial['method']}{seed}: {store.record(trial['key']).reason}", markup=False
-            )
+    (_follow if follow else _tell)(store)
+
+
+@app.command()
+def verify(directory: Directory) -> None:
+    """Hold every file of a study against its hash.
+
+    And the plan, the trials, checkpoints and results.json against each other. Exit code 1 where anything is damaged,
+    each named. Writes nothing; `bakeoff run` sets aside what is damaged, and repeats it.
+    """
+    from bakeoff.report.verify import verify
+    from bakeoff.store.store import Store
+
+    found = verify(Store.open(directory))
+    console.print(f"{directory}: {found.summary}", soft_wrap=True)
+    for line in found.remarks:
+        console.print(f"  {line}", soft_wrap=True)
+    for line in found.damage:
+        console.print(f"damaged: {line}", soft_wrap=True)
+    if found.damage:
+        raise typer.Exit(1)
+
+
+def _tell(store: Store) -> None:
+    from bakeoff.store.state import state
+
+    for line in _told(store, state(store)):
+        console.print(line, soft_wrap=True)
+
+
+def _follow(store: Store) -> None:
+    """The status every second until no process runs the study; where there is no terminal, a line for each change."""
+    from rich.live import Live
+
+    from bakeoff.store.state import state
+
+    now, before = state(store), None
+    with Live(console=console, auto_refresh=False) as live:
+        while now.holder:
+            lines = _told(store, now)
+            if console.is_terminal:
+                live.update("\n".join(lines), refresh=True)
+            elif lines[0].split(";")[0] != before:
+                before = lines[0].split(";")[0]
+                console.print(lines[0], soft_wrap=True)
+            time.sleep(1)
+            now = state(store)
+        live.update("")
+    _tell(store)
+
+
+def _told(store: Store, now: State) -> list[str]:
+    """A study's state in lines."""
+    from bakeoff.report.tables.text import duration
+    from bakeoff.store.state import STATES
+
+    words = {"missing": "left"} if now.holder else {}
+    counts = ", ".join(f"{now.count(one)} {words.get(one, one)}" for one in STATES if now.count(one))
+    lines = [f"{store.directory}: {counts}"]
+    if now.holder:
+        left = "" if now.seconds_left is None else f"; about {duration(now.seconds_left)} left"
+        lines = [lines[0] + left, f"  running: {now.at}", f"  by another process: {now.holder}"]
+    elif now.count("missing"):
+        lines.append("  no process is running it: `bakeoff run` goes on")
+    if now.tuning:
+        left = "they are chosen" if now.decided else "not all have run"
+        lines.append(f"  {now.tuning} of them choose learning rates on held-out training examples; {left}")
+    if now.left_out:
+        lines.append(f"  stored trials of earlier forms of the study, in no table: {now.left_out}")
+    for row, became, why in now.trials:
+        if became in ("failed", "diverged", "damaged"):
+            seed = "" if row["seed"] is None else f"/seed {row['seed']}"
+            lines.append(f"  {became}: {row['task']}/{row['method']}{seed}: {why}")
+    return lines
 
 
 def _run(
@@ -110,6 +176,7 @@ def _run(
     _spare(name, study, job.store.directory / "study.yaml")
     if dry_run:
         _show_plan(job.plan)
+        console.print(f"  disk: {job.need}", soft_wrap=True)
         for note in job.notes:
             console.print(note)
         return

@@ -15,7 +15,7 @@ def damaged(plan: Plan, store: Store) -> list[str]:
     """What `store.examine` found damaged, and what becomes of it."""
     labels = {trial.key(): f"{trial.label()} ({trial.key()[:8]})" for trial in trials_of(plan)}
     found = [_told(name, what, labels.get(name)) for name, what in store.damaged.items()]
-    if not (store.directory / "plan.json").exists() and (stored := store.keys() & labels.keys()):
+    if not (store.directory / "plan.json").exists() and (stored := store.stored() & labels.keys()):
         found.insert(0, f"plan.json is absent: made anew from the study, with {_trials(len(stored))}")
     return found
 
@@ -39,7 +39,7 @@ def edited(plan: Plan, earlier: Mapping[str, Any], store: Store) -> list[str]:
     if now.keys() == before or (same_trials(plan, earlier) and not chosen):
         return []
     new = [trial.label() for key, trial in now.items() if key not in before and not store.has(key)]
-    left = len(store.keys() - now.keys())
+    left = len(store.stored() - now.keys())
     return [
         *([f"new in this study: {_listed(new)}"] if new else ()),
         *([f"{_trials(left)} of an earlier form of the study: kept in trials/, and in no table"] if left else ()),

@@ -11,10 +11,12 @@ from bakeoff.grading.code import Grader, tiers
 from bakeoff.report import write
 from bakeoff.run import plan as planning
 from bakeoff.run.choose import advanced
+from bakeoff.run.disk import Disk, check, disk
 from bakeoff.run.group import Workplace
 from bakeoff.run.notes import damaged, edited
 from bakeoff.run.plan import Plan, trials_of
 from bakeoff.run.progress import Progress
+from bakeoff.run.pulse import Pulse
 from bakeoff.store.record import Record
 from bakeoff.store.store import Store
 from bakeoff.study.spec import Study
@@ -44,6 +46,7 @@ class Job:
     store: Store
     engine: str
     executor: str
+    need: Disk
     notes: tuple[str, ...] = ()
 
 
@@ -97,10 +100,11 @@ def prepare(
                 f"{plan.group_size}, for the same numbers; another --out starts with new groups"
             )
     plan = advanced(plan, store)
-    for trial in trials_of(plan):
-        store.finished(trial.key())  # what a newer Bakeoff wrote is refused here, before anything is written
+    missing = [trial for trial in trials_of(plan) if not store.finished(trial.key())]  # a newer Bakeoff's are refused
+    need = disk(plan, missing, store.directory)
+    check(need, store.directory)
     notes += [*damaged(plan, store), *(edited(plan, earlier, store) if earlier else ())]
-    return Job(plan, store, engine, executor, tuple(notes))
+    return Job(plan, store, engine, executor, need, tuple(notes))
 
 
 def execute(job: Job, progress: Progress | None = None, unsafe_no_sandbox: bool = False) -> Outcome:
@@ -130,8 +134,9 @@ def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
             progress.note(note)
         kept = sum(store.finished(trial.key()) for trial in trials_of(plan))
         progress.start(len(trials_of(plan)), kept)
-        place = Workplace(plan, store, job.engine, job.executor, progress)
-        ran = _work(place)
+        with Pulse(progress, store) as pulse:
+            place = Workplace(plan, store, job.engine, job.executor, pulse)
+            ran = _work(place)
         write(store)
     records = [store.record(trial.key()) for trial in trials_of(place.plan)]
     failed = tuple(one for one in records if one.status in _lost(place.plan.tunes(one.trial)))

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -186,8 +186,13 @@ def check(directory: Path, extra: bool = True) -> list[str]:
     if told is None:
         return [f"{MANIFEST}: absent"]
     wrong = [f"{name}: {what}" for name, entry in told.items() if (what := differs(directory, name, entry))]
-    there = {name for names in _listed(directory) for name in names} if extra else set()
-    return wrong + [f"{name}: not in {MANIFEST}" for name in sorted(there - {MANIFEST, *told})]
+    return wrong + [f"{name}: not in {MANIFEST}" for name in (strangers(directory, told) if extra else ())]
+
+
+def strangers(directory: Path, told: Collection[str]) -> list[str]:
+    """What lies in a published directory beside its manifest and the files that it tells of."""
+    files, others = _listed(directory)
+    return sorted({*files, *others} - {MANIFEST, *told})
 
 
 def differs(directory: Path, name: str, entry: Entry) -> str:

@@ -9,12 +9,12 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from bakeoff import __version__
 from bakeoff.errors import BakeoffError, DamageError, InputError
 from bakeoff.store import durable, lock
 from bakeoff.store.record import CurveRow, Prompt, Record, Sample
@@ -86,7 +86,7 @@ class Store:
         if not os.access(there, os.W_OK | os.X_OK):
             raise _no_place(there, "cannot be written to")
         if not os.path.lexists(self.directory / "plan.json"):
-            for name in () if self.keys() else _OWN:
+            for name in () if self.stored() else _OWN:
                 if (self.directory / name).exists():
                     raise _no_place(self.directory, f"holds a {name} that is no run's (plan.json is absent)")
             return None
@@ -100,7 +100,7 @@ class Store:
 
     # --- what is there ---
 
-    def keys(self) -> set[str]:
+    def stored(self) -> set[str]:
         """What is stored, trials of earlier forms of the study too, by the names of the directories."""
         try:
             return {path.name for path in self.trials.iterdir()} - self.damaged.keys()
@@ -191,14 +191,18 @@ class Store:
         """
         self.damaged = {}
         own = [name for name in (*_OWN, *self._hashes()) if os.path.lexists(self.directory / name)]
-        self.damaged = {name: what for name in (*own, *sorted(self.keys())) if (what := self.wrong(name))}
+        self.damaged = {name: what for name in (*own, *sorted(self.stored())) if (what := self.wrong(name))}
         return self.damaged
+
+    def place(self, name: str) -> Path:
+        """Where that trial, or one of the study's own files, lies."""
+        return (self.directory if "." in name or name in _FOLDERS else self.trials) / name
 
     def wrong(self, name: str) -> str:
         """What is wrong with a stored trial or one of the study's own files; empty where nothing is."""
-        folder = self.trials / name
+        folder = self.place(name)
         try:
-            if "." in name or name in _FOLDERS:
+            if folder.parent != self.trials:
                 return self._wrong_file(name)
             if not folder.is_dir() or os.path.lexists(folder / durable.MANIFEST):
                 return "; ".join(durable.check(folder, extra=False))
@@ -230,7 +234,7 @@ class Store:
         """Move what `examine` found damaged, and still is, into `damaged/`: where it is now. Only under the lock."""
         moved: dict[str, Path] = {}
         for name in self.damaged:
-            path = (self.directory if "." in name or name in _FOLDERS else self.trials) / name
+            path = self.place(name)
             if os.path.lexists(path) and self.wrong(name):
                 moved[name] = durable.move(path, self.directory / "damaged")
         self.damaged = {}
@@ -278,13 +282,13 @@ class Store:
         with suppress(OSError):  # others may have something there
             self._staging.rmdir()
 
-    def write(self, name: str, text: str) -> Path:
+    def write(self, name: str, text: str, sync: bool = True) -> Path:
         """Write one of the study's own files (`study.yaml`, `report.html`, `figures/...`, ...), whole or not at all."""
         path = self.directory / name
         if path.parent != self.directory:
             with durable.storing(path):
                 path.parent.mkdir(exist_ok=True)
-        durable.write(path, text.encode("utf-8"))
+        durable.write(path, text.encode("utf-8"), sync=sync)
         return path
 
     def _staged(self, key: str) -> Path:
@@ -373,7 +377,9 @@ def _parsed(kind: type[M], data: bytes, where: object, mend: str) -> M:
     for name in ("schema", "schema_version"):
         if first["loc"] == (name,) and first["type"] == "literal_error":
             what = f"has schema version {str(first['input'])[:20]}{_writer(data)}"
-            raise BakeoffError(f"{where}: {what}, and this Bakeoff ({__version__}) reads 1; use the one that wrote it")
+            raise BakeoffError(
+                f"{where}: {what}, and this Bakeoff ({version('bakeoff')}) reads 1; use the one that wrote it"
+            )
     place = ".".join(str(part) for part in first["loc"])
     raise DamageError(where, f"damaged ({place + ': ' if place else ''}{first['msg']})", mend)
 

@@ -1,0 +1,88 @@
+"""Pulse: what a run is at, kept in progress.json while it runs, for whoever asks from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from bakeoff.errors import StorageError
+from bakeoff.run.progress import Progress
+from bakeoff.store.record import Record
+from bakeoff.store.state import PROGRESS, At
+from bakeoff.store.store import Store
+from bakeoff.study.spec import Trial
+
+EVERY = 1.0  # seconds between writes while only steps go by
+
+
+class Pulse(Progress):
+    """Passes everything on to `inner`, and writes it down: at most once a second, and never to be waited for.
+
+    A full disk is for others to report: what is said here is only news.
+    """
+
+    def __init__(self, inner: Progress, store: Store):
+        self._inner, self._store = inner, store
+        self._running: dict[str, None] = {}
+        self._about: dict[str, Any] = {}
+        self._began = time.monotonic()
+        self._written, self._seconds = -EVERY, 0.0
+
+    def __enter__(self) -> Pulse:
+        self._write()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            (self._store.directory / PROGRESS).unlink()
+
+    def start(self, trials: int, stored: int) -> None:
+        self._inner.start(trials, stored)
+
+    def more(self, trials: int) -> None:
+        self._inner.more(trials)
+
+    def group(self, trials: Sequence[Trial], engine: str) -> None:
+        self._inner.group(trials, engine)
+        self._running |= dict.fromkeys(trial.key() for trial in trials if not self._store.finished(trial.key()))
+        self._about = {"group": _named(trials), "engine": engine}
+        self._write()
+
+    def step(self, step: int, steps: int, losses: dict[str, float]) -> None:
+        self._inner.step(step, steps, losses)
+        self._about |= {"step": step, "steps": steps, "benchmark": ""}
+        if time.monotonic() - self._written >= EVERY:
+            self._write()
+
+    def evaluating(self, benchmark: str) -> None:
+        self._inner.evaluating(benchmark)
+        self._about |= {"benchmark": benchmark}
+        self._write()
+
+    def trial(self, record: Record) -> None:
+        self._running.pop(record.key, None)
+        self._seconds += record.cost.train_seconds + record.cost.eval_seconds
+        self._inner.trial(record)
+
+    def note(self, text: str) -> None:
+        self._inner.note(text)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        told = At(
+            running=tuple(self._running),
+            elapsed_seconds=self._written - self._began,
+            counted_seconds=self._seconds,
+            **self._about,
+        )
+        with suppress(StorageError):
+            self._store.write(PROGRESS, told.model_dump_json() + "\n", sync=False)
+
+
+def _named(trials: Sequence[Trial]) -> str:
+    """A group for people: `task/method/seeds 0, 1`."""
+    first, seeds = trials[0], [str(trial.seed) for trial in trials if trial.seed is not None]
+    several = f"{first.task}/{first.method}/seeds {', '.join(seeds)}"
+    return first.label() if len(trials) == 1 else several
