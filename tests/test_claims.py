@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from conftest import shared
@@ -54,6 +55,71 @@ def test_the_values_are_in_the_papers_text():
         for row in printed.published(name):
             told = row.source.partition("(")[2].rstrip(")") or str(row.value)
             assert told in text, (name, row)
+
+
+# --- `audit --table` on each of them, as the command prints it ---
+
+TABLE_VERDICTS = {
+    "table2": {
+        ("grid", "aime24"): ("impossible as stated", "whole test set's 30 items", "n = 50, 100, 150"),
+        ("grid", "gsm8k"): ("impossible as stated", "0 of 5", "whole test set's 1,319 items", "n = 50"),
+        ("grid", "math500"): ("cannot be decided", "would take n = 50"),
+        ("best", "deepmath, exact"): ("not separable", "4 items of 50 more than lora", "below 0.12"),
+        ("best", "aime24"): ("not separable", "2 items of 50 more than lora", "below 0.5"),
+        ("best", "gsm8k"): ("not separable", "lora has 1 item of 50 more than lora+prompt"),
+        ("best", "math500"): ("not separable", "3 items of 50 more than prompt", "below 0.25"),
+        ("pairs", "deepmath, exact"): ("consistent", "1 of 10", "family of 40|over 40", "19.8"),
+        ("pairs", "math500"): ("not separable", "0 of 10"),
+    },
+    "table3": {
+        ("grid", "T5-Medium"): ("cannot be decided", "n = 50, 100"),
+        ("best", "T5-Medium"): ("not separable", "2 items of 50 more than prompt", "below 0.5"),
+        ("pairs", "T5-Medium"): ("not separable", "0 of 15"),
+    },
+    "table4": {
+        ("grid", "humaneval"): ("consistent", "of 164"),
+        ("pass@k", "base, pass@5"): ("impossible as stated", "139.78"),
+        ("pass@k", "lora, pass@5"): ("impossible as stated", "77.38"),
+        ("pass@k", ", prompt, pass@5"): ("impossible as stated", "158.13"),
+        ("pass@k", "lora+prompt, pass@5"): ("impossible as stated", "135.58"),
+        ("pass@k", "lora"): ("consistent", "1.94 independent draws of 5"),
+        ("best", "humaneval"): ("consistent", "33 items of 164 more than base", "8e-06", "7e-05"),
+        ("pairs", "humaneval"): ("consistent", "5 of 6"),
+    },
+    "table5": {
+        ("parameters", "lora"): ("cannot be decided", "34 of 16,620", "prompt tuning, 20 tokens"),
+        ("parameters", "prompt"): ("impossible as stated", "7 of 16,620", "none is prompt"),
+        ("parameters", "prefix"): ("consistent", "prefix_projection", "14,781,696"),
+        ("constant", "prefix"): ("consistent", "one answer to every item"),
+        ("confusion", "lora"): ("consistent", "TP 8,765, FP 1,314"),
+        ("best", "accuracy"): ("consistent", "2,230 items", "8e-119"),
+        ("pairs", "base"): ("cannot be decided", "0.70 may stand for 17,375 to 17,625 of 25,000"),
+        ("repeated", "imdb"): ("cannot be decided", "0.7088 is prefix's loss and prompt's accuracy"),
+    },
+    "table6": {("grid", "deepmath"): ("cannot be decided", "no n is stated; the 15 values would take n = 752")},
+}
+
+
+@pytest.mark.parametrize("name", TABLE_VERDICTS)
+def test_audit_of_a_published_table_gives_the_verdicts_found_by_hand(name, monkeypatch, capsys):
+    """Those of the independent audit that a table alone allows: counts, tests, draws, digits, parameters."""
+    path = Path(printed.__file__).with_name("published") / f"{name}.csv"
+    assert call(monkeypatch, "audit", "--table", str(path), "--json") == 0
+    findings = json.loads(capsys.readouterr().out.replace("\N{NO-BREAK SPACE}", " "))["findings"]
+    for (check, where), (verdict, *told) in TABLE_VERDICTS[name].items():
+        own = [one for one in findings if one["check"] == check and where in one["where"]]
+        assert any(
+            one["verdict"] == verdict and all(any(t in one["text"] for t in text.split("|")) for text in told)
+            for one in own
+        ), (check, where, own)
+
+
+def test_two_tables_in_one_file_show_what_was_cut_off(tmp_path, monkeypatch, capsys):
+    """Table 1 says 79 % where Table 5 has .7980."""
+    head = "task,benchmark,method,metric,value\n"
+    (tmp_path / "t.csv").write_text(head + "sst2_imdb,imdb,lora,accuracy,0.79\nsst2_imdb,imdb,lora,accuracy,0.7980\n")
+    assert call(monkeypatch, "audit", "--table", str(tmp_path / "t.csv")) == 0
+    assert "false: sst2_imdb (imdb), lora, accuracy" in " ".join(capsys.readouterr().out.split())
 
 
 # --- parameters ---

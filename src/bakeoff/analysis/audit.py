@@ -20,6 +20,7 @@ from bakeoff.study.spec import Frozen
 
 MOST = 2_000  # sizes that are searched for one that gives a value
 BY_CHANCE = 0.01  # values all on a coarser grid are remarked where this were rarer
+WHOLE = {"aime24": 30, "gsm8k": 1319, "math500": 500}  # items of the whole test sets, by the names our tasks have
 FITS = 2  # so many of the settings that give a percentage are named
 
 Said = Literal["false", "reversed", "impossible as stated", "not separable", "consistent", "cannot be decided"]
@@ -139,9 +140,15 @@ def _neighbours(value: Decimal, n: int) -> str:
 
 def _size_of(rows: Sequence[Row]) -> Finding:
     values = [row.value for row in rows]
-    sizes = attainable.sizes(values, MOST)
-    text = f"no n is stated; {_amount(values)} would take n = {_named(sizes)}"
-    return _finding("grid", rows, "cannot be decided", text)
+    text = f"{_amount(values)} would take n = {_named(attainable.sizes(values, MOST))}"
+    whole = WHOLE.get(rows[0].column.benchmark)
+    fit = sum(bool(whole and attainable.counts(value, whole)) for value in values)
+    if whole is None or fit == len(values):
+        return _finding("grid", rows, "cannot be decided", f"no n is stated; {text}")
+    few = f"{fit} of {words.count(len(values), 'value')}" if len(values) > 1 else "this is not"
+    counts = "can be counts" if len(values) > 1 else "a count"
+    told = f"no n is stated, and {few} {counts} of the whole test set's {whole:,} items; {text}"
+    return _finding("grid", rows, "impossible as stated", told)
 
 
 def _coarser(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -309,6 +316,8 @@ def best(rows: Sequence[Row], found: Sequence[Contrast]) -> Iterator[Finding]:
     """Of each column: whether the highest value stands apart from the next, and how many pairs do at all."""
     for column, own in _columns(rows):
         here = [one for one in found if one.column == column]
+        if here:
+            yield from (_too_short(row) for row in own if row.counted and row.items and not separate(row))
         ranked = sorted((row for row in own if separate(row)), key=lambda row: -row.value)
         if not here or len(ranked) < 2:
             continue
@@ -326,6 +335,16 @@ def best(rows: Sequence[Row], found: Sequence[Contrast]) -> Iterator[Finding]:
             check="pairs", where=_column(column), verdict="consistent" if apart else "not separable", text=text,
             lines=_lines(own),
         )  # fmt: skip
+
+
+def _too_short(row: Row) -> Finding:
+    """A row that no test can take: its digits leave too many counts open, or none at all."""
+    counts = attainable.counts(row.value, row.items or 0)
+    span = f"may stand for {counts[0]:,} to {counts[-1]:,}" if len(counts) > 1 else "is no count"
+    if (row.k or 1) > 1:
+        span = "is a mean over draws"
+    text = f"{row.value} {span} of {row.items:,}, so it is not compared with the others"
+    return _finding("pairs", row, "cannot be decided", text)
 
 
 def against(pair: Contrast) -> str:

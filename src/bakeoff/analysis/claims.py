@@ -19,13 +19,24 @@ import numpy as np
 
 from bakeoff.analysis import attainable, words
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis.audit import Audit, Contrast, Finding, Said, against, audit, best, contrast, contrasts, intervals
+from bakeoff.analysis.audit import (
+    WHOLE,
+    Audit,
+    Contrast,
+    Finding,
+    Said,
+    against,
+    audit,
+    best,
+    contrast,
+    contrasts,
+    intervals,
+)
 from bakeoff.analysis.parameters import SHAPES, Setting, matches, settings
 from bakeoff.analysis.printed import Row, count, published, unit
 from bakeoff.analysis.result import ALPHA
 
 TABLES = ("table2", "table3", "table4", "table5", "table6")
-SIZES = {"aime24": 30, "gsm8k": 1319, "math500": 500}  # of the whole test sets: Hugging Face hub, the ids of our tasks
 STATED = {"r": 8, "prompt tokens": 8, "prefix tokens": 10, "alpha": 16}  # 3.3, A.2 to A.4
 R1_REPORTED = Decimal("0.839")  # MATH-500 of DeepSeek-R1-Distill-Qwen-1.5B by its authors: README of DeepSeek-R1
 ABLATION_ITEMS = (1000, 5000)  # Table 6 states no n: these are assumed in turn
@@ -142,7 +153,7 @@ def _params_column() -> Finding:
 
 
 def _maths() -> Iterator[Finding]:
-    for benchmark, n in SIZES.items():
+    for benchmark, n in WHOLE.items():
         yield _size(benchmark, n)
     base = _row("table2", "math500", "base")
     n, c = base.items or 0, count(base) or 0

@@ -110,10 +110,10 @@ def parse(text: str, where: str) -> list[Row]:
                 continue
             at = f"{where}:{lines.line_num}"
             if len(cells) != len(head):
-                raise InputError(at, f"{len(cells)} fields where the header names {len(head)}")
+                raise InputError(at, f"{len(cells)} fields where the header names {len(head)}", "leave no field out")
             rows.append(_row({n: c.strip() for n, c in zip(head, cells, strict=True)}, lines.line_num, at))
     except csv.Error as error:
-        raise InputError(f"{where}:{lines.line_num}", f"no CSV ({error})") from None
+        raise InputError(f"{where}:{lines.line_num}", f"no CSV ({error})", "close what is quoted") from None
     if not rows:
         raise InputError(where, "holds no rows", "the columns are " + ", ".join((*REQUIRED, *OPTIONAL)))
     return rows
@@ -127,13 +127,13 @@ def _check(head: list[str], where: str) -> None:
         if name not in (*REQUIRED, *OPTIONAL):
             raise InputError(f"{where}:1", f"unknown column '{name}'", suggest(name, (*REQUIRED, *OPTIONAL)))
         if head.count(name) > 1:
-            raise InputError(f"{where}:1", f"the column '{name}' is there twice")
+            raise InputError(f"{where}:1", f"the column '{name}' is there twice", "drop one of them")
 
 
 def _row(cells: Mapping[str, str], line: int, where: str) -> Row:
     for name in REQUIRED:
         if not cells[name]:
-            raise InputError(f"{where}, column '{name}'", "is empty")
+            raise InputError(f"{where}, column '{name}'", "is empty", f"give every row its {name}")
     low, dots, high = cells["value"].partition("..")
     values = [_number(text, f"{where}, column 'value'") for text in ((low, high) if dots else (low,))]
     if is_fraction(cells["metric"]) and any(not 0 <= value <= 1 for value in values):
