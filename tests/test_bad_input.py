@@ -6,17 +6,25 @@ No traceback, and the directory is as it was before.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import tiny_model, tiny_tokenizer
 from safetensors.torch import save_file
+from synthetic_store import bernoulli, make_store
 from test_cli import call
+
+from bakeoff.store.store import Store
+from bakeoff.study.load import load
 
 STUDY = f"""study: bad
 models:
@@ -260,6 +268,15 @@ CASES = [
     Case(22, text("[toy]", "[{use: toy, name: ../t}]"), ("tasks: the name '../t' may hold only letters, digits",)),
     Case(22, text("  lora:", "  ..:"), ("methods: the name '..' may hold only letters, digits and . _ + -",)),
     Case(22, text("  lora:", '  "a\\nb":'), ("methods: the name 'a\\nb' may hold only letters, digits and . _ + -",)),
+    Case(23, nothing, ("--out: ", "study.yaml is a file, not a directory; give another directory"),
+         ("run", "study.yaml", "--out", "study.yaml")),
+    Case(23, nothing, ("--out: ", "/proc/bakeoff cannot be written to (", "give another directory"),
+         ("run", "study.yaml", "--out", "/proc/bakeoff")),
+    Case(26, file("old/plan.json", '{"schema": 2, "bakeoff": "9.0"}'),
+         ("plan.json: has schema version 2 (of Bakeoff 9.0), and this Bakeoff (", "reads 1; use the one that wrote it"),
+         ("report", "old"), code=1),
+    Case(26, file("old/plan.json", '{"schema": 2, "bakeoff": "9.0"}'), ("has schema version 2 (of Bakeoff 9.0)",),
+         ("run", "study.yaml", "--out", "old"), code=1),
     Case(28, text("path: model", "path: owner/absent"),
          (PATH + "'owner/absent' is no local directory and could not be had from the hub or its cache (HF_HUB",
           "give a local model directory, with `--set models.tiny.path=DIR`", "the cache is ")),
@@ -352,3 +369,96 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(case, here, monkeypatc
         assert words in lines[0], lines[0]
     assert told.err.count("\n") == 1 and "Traceback" not in told.err + told.out, told.err
     assert tree(here) == before
+
+
+def refused(monkeypatch, capsys, *arguments: str) -> str:
+    """The one line that a call with bad input prints; nothing is written."""
+    before = tree(Path())
+    assert call(monkeypatch, *arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and told.count("\n") == 1 and tree(Path()) == before
+    return told
+
+
+@pytest.mark.parametrize("text_", ["1e-4", "1E-4", "1.0e-4", "0.0001"])
+def test_11_a_number_is_a_number_however_it_is_written(text_, here):
+    text("1e-3", text_)(here)
+    assert load(here / "study.yaml").methods["lora"].training.learning_rate == 1e-4
+
+
+def test_24_a_disk_too_small_is_told_before_anything_is_run(here, monkeypatch, capsys):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=500, total=10**9))
+    told = refused(monkeypatch, capsys, "run", "study.yaml").replace("\xa0", " ")
+    assert "--out: too little room for what runs/bad will hold: it needs about " in told and "and 500 B is free" in told
+    assert "free some, give another directory, or lower it: fewer methods or seeds, a smaller rank" in told
+
+
+def test_25_an_edited_study_is_no_error(here, monkeypatch, capsys):
+    """Its new trials are added and named, and its old ones kept (tests/test_store.py and its neighbours)."""
+    assert call(monkeypatch, "run", "study.yaml", "--out", "out") == 0
+    text("[0]", "[0, 1]")(here)
+    capsys.readouterr()
+    assert call(monkeypatch, "run", "study.yaml", "--out", "out", "--dry-run") == 0
+    assert "new in this study: toy/lora/seed 1" in capsys.readouterr().out
+
+
+def test_27_a_study_that_is_running_is_left_alone(here, monkeypatch, capsys):
+    with Store(here / "out").lock():
+        told = refused(monkeypatch, capsys, "run", "study.yaml", "--out", "out")
+    assert f"out: another process is running this study (pid {os.getpid()} on " in told and "since " in told
+    assert "--follow` ends when it does; or give another --out" in told
+
+
+def test_38_test_items_that_are_trained_on_are_counted(here, monkeypatch, capsys):
+    """It is no error: what is done about it is the reader's to decide."""
+    data(ROW + OTHER, ROW + ROW.replace("w6", "w9"))(here)
+    assert call(monkeypatch, "plan", "study.yaml", "--limit", "2") == 0
+    assert "1 of 2" in capsys.readouterr().out
+
+
+def test_40_without_a_sandbox_code_is_not_graded(here, monkeypatch, capsys):
+    completions()(here)
+    monkeypatch.setattr("bakeoff.grading.code.tiers.missing", lambda tier: f"no {tier} here")
+    told = refused(monkeypatch, capsys, *GRADE)
+    assert "no sandbox here (bubblewrap: no bubblewrap here; landlock: no landlock here)" in told
+    assert "apt install bubblewrap" in told and "--unsafe-no-sandbox" in told
+
+
+# --- the table's last line ---
+
+
+def program(*arguments: str, stdout: Any = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    """The program as a process of its own."""
+    code = [sys.executable, "-c", "from bakeoff.cli import main; main()", *arguments]
+    return subprocess.Popen(code, stdout=stdout, stderr=subprocess.PIPE, env=os.environ | {"NO_COLOR": "1"})
+
+
+def test_a_process_says_the_same_line(here):
+    text("study: bad", "study: !!python/object/apply:os.system ['touch ran']")(here)
+    before = tree(here)
+    run = program("run", "study.yaml")
+    out, told = run.communicate()
+    assert run.returncode == 2 and out == b"" and told.startswith(b"error: ") and told.count(b"\n") == 1
+    assert tree(here) == before
+
+
+@pytest.mark.parametrize("arguments", [("list", "methods"), ("compare", "--table", "t.csv", "--json")])
+def test_a_reader_that_has_had_enough_is_no_error(arguments, here):
+    rows = [f"{method},{seed},{item},{(item + seed) % 2}" for method in "ab" for seed in (0, 1, 2) for item in range(9)]
+    (here / "t.csv").write_text("method,seed,item,score\n" + "\n".join(rows) + "\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = program(*arguments, stdout=writing)
+    os.close(writing)
+    assert run.communicate()[1] == b"" and run.returncode == 1
+
+
+def test_a_report_of_nothing_finished_says_so(here, monkeypatch, capsys):
+    missing = {("sst2", method, seed): "missing" for method in ("base", "lora", "prompt") for seed in (None, 0, 1, 2)}
+    make_store(here / "none", bernoulli({}, 4), status=missing)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert call(monkeypatch, "report", "none") == 0
+    told = capsys.readouterr().out.replace("\xa0", " ")
+    assert "\x1b" not in told and "No result on sst2: 3 methods missing." in told
+    assert call(monkeypatch, "report", "none", "--format", "pdf") == 2
+    assert capsys.readouterr().err.startswith("error: --format: 'pdf' is no report format; accepted: csv, html, json")
