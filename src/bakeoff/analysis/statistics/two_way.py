@@ -1,59 +1,21 @@
-"""Statistics of a comparison as pure functions on arrays of scores, `[seeds, items]`.
-
-Two things are random: which items are in the test set, and which run (seed) of a method was trained. With the model
-`score[s, i] = mean + item[i] + run[s] + residual[s, i]` for every method, the variance of a mean over k runs and n
-items is `V = V_item + max(V_run - V_res, 0)`, where
-
-- `V_item = var_i(mean over runs) / n`, the sampling of items, which also holds the averaged residual;
-- `V_run = s2 / k`, s2 the variance of the run means: the sampling of runs, and the averaged residual once more;
-- `V_res = r / (k n)`, r the residual mean square of the item x run table: what was counted twice.
-
-Degrees of freedom follow Satterthwaite (1946): `df = V^2 / (V_item^2 / (n - 1) + V_run^2 / df_run)`, and are never
-fewer than n - 1 or df_run, the less of the two (V may be less than its parts). Where the only run variance is one
-method's own, they are at most `df_run V / V_run`: a V_run that came out low by chance would make them many, and 95 %
-intervals cover 92 to 94 % on three runs (with the bound 93 to 97 %, docs/statistics.md). An interval from
-items alone, the usual one, covers as little as 67 % where it claims 95 % when runs differ (tests/test_statistics.py).
-
-Three runs say little about their own variance, so s2 is pooled over methods where that is fair (`pooling`):
-
-- A method at the ceiling or the floor, with every run mean at .98 or above (.02 or below; of a metric that ends at 100,
-  98 and 2), hardly can vary: it stays out of the pool and uses its own run variance.
-- Among the others the variance is pooled, unless Bartlett's test says at p < .05 that their run variances differ; then
-  each uses its own.
-
-Pooled regardless, the intervals of a method whose runs scatter, among four at the ceiling, cover 70 % instead of 95 %.
-Bartlett's test is weak on three runs: among four steady methods at 90 % they cover 86 %, on five runs 92 %.
-
-Items that hang together (questions about one passage, `clusters`) are sampled together: with the C clusters' sums of
-deviations `e_c`, `V_item = C / (C - 1) sum_c e_c^2 / n^2` on C - 1 degrees of freedom (Miller 2024, and inspect_ai's
-`stderr`); clusters of one item give the formula above. V_res stays that of single items, but is no more than V_item: a
-statement and its negation make up for each other where a method says the same of both.
-
-Everything is in the unit of the scores. What cannot be estimated (one item, one value) is NaN, never 0.
-"""
+"""Two-way: means and paired differences over items and runs, as the package's first lines have them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special  # not scipy.stats, which takes a second to import
 
-Floats = NDArray[np.float64]
+from bakeoff.analysis.statistics.counts import Floats, Interval, is_binary, is_bounded, student, wilson
+from bakeoff.analysis.statistics.power import minimum_detectable_difference
 
 LIMIT = 0.02  # of the scale: so near to its ends a method's runs hardly can vary
 SHARES = (0.0, 1.0)  # the scale of fractions
 UNEQUAL = 0.05  # Bartlett's p below which run variances are not pooled
-
-
-class Interval(NamedTuple):
-    """A confidence interval; NaN at both ends where the data allow none."""
-
-    low: float
-    high: float
 
 
 class SeedPool(NamedTuple):
@@ -128,52 +90,6 @@ class Equivalence(NamedTuple):
     high: float
     p: float
     equivalent: bool
-
-
-class WinRate(NamedTuple):
-    """The mean share of other methods that a method beats on a benchmark, with its bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class McNemar(NamedTuple):
-    """Items only a got right, items only b got right, and the exact two-sided p of such a split."""
-
-    only_a: int
-    only_b: int
-    p: float
-
-
-# --- one method ---
-
-
-def wilson(successes: float, n: float, level: float = 0.95, df: float = math.inf) -> Interval:
-    """Wilson's score interval of a proportion, `successes` of `n`.
-
-    With p = successes / n and q the two-sided normal quantile (Student's where `df` is finite):
-    `(p + q^2/2n +- q sqrt(p(1-p)/n + q^2/4n^2)) / (1 + q^2/n)`. Both arguments may be fractional (an effective sample
-    size). Source: Wilson 1927; equals `scipy.stats.binomtest(...).proportion_ci(method="wilson")`.
-    """
-    if n <= 0:
-        return Interval(math.nan, math.nan)
-    q, p = _quantile(level, df), successes / n
-    centre = p + q * q / (2 * n)
-    half = q * math.sqrt(max(p * (1 - p), 0.0) / n + q * q / (4 * n * n))
-    scale = 1 + q * q / n
-    low = 0.0 if successes <= 0 else (centre - half) / scale
-    high = 1.0 if successes >= n else (centre + half) / scale
-    return Interval(low, high)
-
-
-def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Student's interval of the mean of independent values: `mean +- t_(n-1) sd / sqrt(n)`. NaN below two values."""
-    x = np.asarray(values, dtype=float)
-    if x.size < 2:
-        return Interval(math.nan, math.nan)
-    half = _quantile(level, x.size - 1) * float(x.std(ddof=1)) / math.sqrt(x.size)
-    return Interval(float(x.mean()) - half, float(x.mean()) + half)
 
 
 def pooled_seed_variance(methods: Iterable[ArrayLike]) -> SeedPool | None:
@@ -279,28 +195,8 @@ def mean_interval(
         if at_limit(x, SHARES) or size in (0, math.inf):
             size, df = min(n, size) or n, math.inf
         return wilson(mean * size, size, level, df)
-    half = _quantile(level, df) * math.sqrt(variance) if variance >= 0 else math.nan
+    half = student(df, level) * math.sqrt(variance) if variance >= 0 else math.nan
     return Interval(mean - half, mean + half)
-
-
-def is_binary(scores: ArrayLike) -> bool:
-    """Whether every score is 0 or 1."""
-    x = np.asarray(scores, dtype=float)
-    return bool(np.all((x == 0) | (x == 1)))
-
-
-def is_bounded(scores: ArrayLike) -> bool:
-    """Whether every score lies between 0 and 1."""
-    x = np.asarray(scores, dtype=float)
-    return bool(np.all((x >= 0) & (x <= 1)))
-
-
-def student(df: float, level: float = 0.95) -> float:
-    """The two-sided quantile of Student's t: 1.96 for many degrees of freedom."""
-    return _quantile(level, df)
-
-
-# --- two methods ---
 
 
 def side(scores: ArrayLike) -> Side:
@@ -338,7 +234,7 @@ def paired_difference(
     mean = float(d.mean())
     if math.isnan(variance):
         return Difference(mean, variance, df, math.nan, math.nan, math.nan, math.nan, parts)
-    half = _quantile(level, df) * math.sqrt(variance)
+    half = student(df, level) * math.sqrt(variance)
     p = 2 * float(special.stdtr(df, -abs(mean) / math.sqrt(variance)))
     mde = minimum_detectable_difference(variance, df)
     return Difference(mean, variance, df, mean - half, mean + half, p, mde, parts)
@@ -384,7 +280,7 @@ def widened(found: Difference, variance: float) -> Difference:
     df = total**2 / (found.variance**2 / found.df) if found.variance > 0 else math.inf
     if math.isnan(total):
         return Difference(found.difference, total, df, math.nan, math.nan, math.nan, math.nan, parts)
-    half = _quantile(0.95, df) * math.sqrt(total)
+    half = student(df) * math.sqrt(total)
     p = 2 * float(special.stdtr(df, -abs(found.difference) / math.sqrt(total)))
     low, high = found.difference - half, found.difference + half
     return Difference(found.difference, total, df, low, high, p, minimum_detectable_difference(total, df), parts)
@@ -399,138 +295,9 @@ def equivalence(found: Difference, margin: float, alpha: float = 0.05) -> Equiva
     se, df = math.sqrt(found.variance), found.df
     if not se > 0:
         return Equivalence(math.nan, math.nan, math.nan, False)
-    half = _quantile(1 - 2 * alpha, df) * se
+    half = student(df, 1 - 2 * alpha) * se
     p = max(float(special.stdtr(df, -(margin + sign * found.difference) / se)) for sign in (1, -1))
     return Equivalence(found.difference - half, found.difference + half, p, p < alpha)
-
-
-def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
-    """The exact McNemar test for two checkpoints' 0/1 scores [items]: are items won by one alone split evenly?
-
-    `p` is the two-sided binomial p of `only_a` out of `only_a + only_b` at 1/2, 1 where there are none. Source:
-    McNemar 1947; equals `scipy.stats.binomtest`.
-    """
-    x, y = np.asarray(a, dtype=float).ravel(), np.asarray(b, dtype=float).ravel()
-    only_a, only_b = int(np.sum(x > y)), int(np.sum(y > x))
-    return McNemar(only_a, only_b, split_p(only_a, only_b))
-
-
-def split_p(only_a: int, only_b: int) -> float:
-    """The exact two-sided p that so many items were won by one alone, if each went either way by a coin."""
-    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-
-
-def fisher(a: int, n_a: int, b: int, n_b: int) -> float:
-    """Fisher's exact two-sided p for `a` of `n_a` against `b` of `n_b`, as if the items were not the same.
-
-    The sum of all tables with these margins that are no likelier than this one; equals `scipy.stats.fisher_exact`.
-    """
-    right, total = a + b, n_a + n_b
-    x = np.arange(max(0, right - n_b), min(right, n_a) + 1)
-    logs = _log_choose(n_a, x) + _log_choose(n_b, right - x) - _log_choose(total, np.array(right))
-    own = logs[a - x[0]]
-    return min(1.0, float(np.exp(logs[logs <= own + 1e-7]).sum()))
-
-
-def newcombe(a: float, n_a: int, b: float, n_b: int, level: float = 0.95) -> Interval:
-    """Newcombe's (1998, method 10) interval of a / n_a - b / n_b, from the two Wilson intervals."""
-    own, other = wilson(a, n_a, level), wilson(b, n_b, level)
-    return apart(a / n_a, own, b / n_b, other)
-
-
-def apart(x: float, own: Interval, y: float, other: Interval) -> Interval:
-    """The interval of x - y for independent estimates with intervals of their own (square-and-add, Newcombe 1998).
-
-    `x - y - sqrt((x - low_x)^2 + (high_y - y)^2)` to `x - y + sqrt((high_x - x)^2 + (y - low_y)^2)`.
-    """
-    low = math.hypot(x - own.low, other.high - y)
-    high = math.hypot(own.high - x, y - other.low)
-    return Interval(x - y - low, x - y + high)
-
-
-def minimum_detectable_difference(
-    variance: float, df: float = math.inf, level: float = 0.95, power: float = 0.8
-) -> float:
-    """The true difference a design finds with probability `power`: `(t_(1 - alpha/2) + t_power) sqrt(V)`.
-
-    `variance` is that of the estimated difference, `df` its degrees of freedom (infinite: z). Of one comparison, before
-    any correction for a family.
-    """
-    return (_quantile(level, df) + _quantile(2 * power - 1, df)) * math.sqrt(variance)
-
-
-def planned_difference(n: int, k: int, methods: int, seed_sd: float = 0.0) -> float:
-    """What two of `methods` must differ by to be told apart with 80 % power, before anything is run.
-
-    Of n items scored 0 or 1 and k runs each. It assumes that half the items are right and that two methods' items
-    correlate by a half, so `V = 2 (1/4) (1 - 1/2) / n + 2 seed_sd^2 / k`, with the run variance pooled over the
-    methods; a `seed_sd` of .008 is .8 points. One run: items alone.
-    """
-    if n < 2:
-        return math.nan
-    v_item, v_run = 0.25 / n, 2 * seed_sd**2 / k if k > 1 else 0.0
-    noise = v_item**2 / (n - 1) + (v_run**2 / (methods * (k - 1)) if v_run else 0.0)
-    return minimum_detectable_difference(v_item + v_run, (v_item + v_run) ** 2 / noise)
-
-
-# --- many comparisons ---
-
-
-def holm(p: ArrayLike) -> Floats:
-    """Holm's (1979) adjusted p values, in the order given: the family-wise error over all of them is controlled.
-
-    Sorted ascending, `p_holm(j) = max_(i <= j) min(1, (m - i + 1) p(i))`. Equals R's `p.adjust(p, "holm")`.
-    """
-    values = np.asarray(p, dtype=float)
-    order = np.argsort(values, kind="stable")
-    stepped = np.minimum(1.0, values[order] * np.arange(values.size, 0, -1))
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.maximum.accumulate(stepped) if values.size else stepped
-    return adjusted
-
-
-def winner_set(
-    means: Mapping[str, float], p_holm: Mapping[tuple[str, str], float | None], alpha: float = 0.05
-) -> list[str]:
-    """The best mean and every method whose adjusted difference from it is not below `alpha`, in the order of `means`.
-
-    `p_holm` is keyed by unordered pair, from the family of *all* pairs, so that choosing the best by looking is paid
-    for. A pair that is absent or None was not separated.
-    """
-    if not means:
-        return []
-    best = max(means, key=lambda name: means[name])
-    kept: list[str] = []
-    for name in means:
-        p = p_holm.get((best, name), p_holm.get((name, best)))
-        if name == best or p is None or not p < alpha:
-            kept.append(name)
-    return kept
-
-
-def win_rates(
-    benchmarks: Sequence[Sequence[Floats]],
-    clusters: Sequence[ArrayLike | None] | None = None,
-    draws: int = 1000,
-    level: float = 0.95,
-) -> list[WinRate]:
-    """Each method's mean win rate over benchmarks: the share of the others whose mean it exceeds, a tie half a win.
-
-    `benchmarks` hold the same methods' arrays [seeds, items] in one order, more of it better. The interval is that of
-    the percentiles of `draws` bootstrap samples, in which every benchmark's items (its `clusters`, where it has any)
-    are drawn anew, the same for all methods, and every method's runs. The benchmarks are fixed: nothing is said of
-    others. HELM's mean win rate (Liang et al. 2022), which has no interval.
-    """
-    rng = np.random.default_rng(0)
-    own = clusters or [None] * len(benchmarks)
-    means = [np.array([x.mean() for x in arrays]) for arrays in benchmarks]
-    drawn = [_resampled(arrays, of, draws, rng) for arrays, of in zip(benchmarks, own, strict=True)]
-    found = np.mean([_wins(one) for one in means], axis=0)
-    ends = np.quantile(np.mean([_wins(one) for one in drawn], axis=0), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return [WinRate(*map(float, row)) for row in zip(found, *ends, strict=True)]
-
-
-# --- inside ---
 
 
 def _parts(d: Floats, sides: Sequence[Side], pools: Sequence[SeedPool | None], clusters: ArrayLike | None) -> Parts:
@@ -570,33 +337,6 @@ def _item_variance(d: Floats, clusters: ArrayLike | None) -> tuple[float, int]:
     return float(sums @ sums) * n / (n - 1) / d.size**2 if n > 1 else math.nan, n
 
 
-def _resampled(arrays: Sequence[Floats], clusters: ArrayLike | None, draws: int, rng: np.random.Generator) -> Floats:
-    """Bootstrap means [draws, methods] of arrays [seeds, items]: items or clusters drawn together, runs of each."""
-    n = arrays[0].shape[1]
-    places = np.arange(n) if clusters is None else np.asarray(clusters, dtype=int)
-    stacked, groups = np.concatenate(arrays), int(places.max()) + 1
-    runs = np.empty((draws, len(stacked)))
-    for start in range(0, draws, 100):  # 100 at a time: weights of 10,000 items take 8 MB
-        some = min(100, draws - start)
-        weights = rng.multinomial(groups, np.full(groups, 1 / groups), size=some)[:, places].astype(float)
-        runs[start : start + some] = weights @ stacked.T / weights.sum(axis=1, keepdims=True)
-    means, first = [], 0
-    for array in arrays:
-        k = len(array)
-        chosen = rng.integers(k, size=(draws, k))
-        means.append(np.take_along_axis(runs[:, first : first + k], chosen, axis=1).mean(axis=1))
-        first += k
-    return np.stack(means, axis=1)
-
-
-def _wins(means: Floats) -> Floats:
-    """Of means [..., methods] the share of the other methods that each exceeds, ties half; rounding makes no winner."""
-    x = np.round(means, 12)
-    beaten = (x[..., :, None] > x[..., None, :]).sum(axis=-1)
-    tied = (x[..., :, None] == x[..., None, :]).sum(axis=-1) - 1
-    return (beaten + tied / 2) / max(1, x.shape[-1] - 1)
-
-
 def _own(table: Floats) -> SeedPool:
     return SeedPool(float(table.mean(axis=1).var(ddof=1)), len(table) - 1, 1)
 
@@ -615,12 +355,3 @@ def _table(scores: ArrayLike) -> Floats:
     if x.ndim != 2 or not x.size:
         raise ValueError(f"scores have shape {list(x.shape)}; they must be [seeds, items], at least one of each")
     return x
-
-
-def _log_choose(n: int, k: NDArray[np.int_]) -> Floats:
-    return special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-
-
-def _quantile(level: float, df: float) -> float:
-    upper = 0.5 + level / 2
-    return float(special.ndtri(upper) if math.isinf(df) else special.stdtrit(df, upper))
