@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -12,26 +14,29 @@ from typing import Any
 import numpy as np
 import pytest
 from synthetic_store import bernoulli, make_store
+from whole import SOLO, poisoned, tuning, whole
 
 from bakeoff.analysis import pareto
-from bakeoff.analysis.result import Beside, ExpectedBest, Results, Shown, Tuned, Tuning, WinRate
+from bakeoff.analysis.result import Results, Shown
 from bakeoff.analysis.table import results
-from bakeoff.report import alone, figures, html, tables
+from bakeoff.report import alone, figures, html, markdown, tables
 from bakeoff.report.views import views
-from bakeoff.report.write import as_json
-from bakeoff.store.record import Sample, Solo
+from bakeoff.report.write import as_csv, as_json
+from bakeoff.store.record import Sample
 
 RATE = {"base": 0.4, "lora": 0.9, "prefix": 0.8, "prompt": 0.6}
 GRID = [f"lora[r={r},learning_rate={rate}]" for r in (4, 8) for rate in (0.0001, 0.001)]
-SOLO = Solo(
-    step_seconds=0.25, step_seconds_min=0.2, step_seconds_max=1.5, tokens_per_second=1234.4, step_flops=5_600_000_000,
-    timed_steps=4, peak_bytes=900_000_000, held_bytes=700_000_000, inference_seconds=0.0421, inference_ratio=1.372,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return results(make_store(tmp_path_factory.mktemp("figures"), bernoulli(RATE, 60), tuple(RATE), solo=SOLO))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Something in every section."""
+    return whole(tmp_path_factory.mktemp("whole"))
 
 
 def test_only_what_is_separably_better_dominates(found: Results) -> None:
@@ -134,48 +139,11 @@ def test_labels_of_a_front_cover_nothing(tmp_path: Path) -> None:
     assert page.count("<b>10</b>&nbsp;lora<wbr>") == 1
 
 
-def tuning(method: str, *scores: float) -> Tuning:
-    points = tuple(
-        Tuned(settings={"learning_rate": 10.0**-i}, score=s, status="done", round=0) for i, s in enumerate(scores)
-    )
-    best = tuple(
-        ExpectedBest(budget=b, score=max(scores[:b]), low=max(scores[:b]) - 0.05, high=max(scores[:b]) + 0.05)
-        for b in range(1, len(scores) + 1)
-    )
-    return Tuning(
-        model="gpt2", task="sst2", method=method, metric="accuracy", lower_is_better=False, budget=len(scores),
-        select_on="validation", points=points, chosen=points[int(np.argmax(scores))].settings, edge=True, flat=False,
-        undertuned="the best rate is <at> the grid's edge" if method == "prompt" else None, expected_best=best,
-    )  # fmt: skip
-
-
-def beside(method: str, value: float) -> Beside:
-    return Beside(
-        model="gpt2", task="sst2", benchmark="sst2", method=method, metric="accuracy", printed=str(value), value=value,
-        low=value - 0.02, high=value + 0.02, n=872, inferred=False, source="a paper", mean=0.85, ci_low=0.81,
-        ci_high=0.89, n_items=80, runs=3, trained=True, difference=0.85 - value, difference_low=-0.1,
-        difference_high=0.07, verdict="agrees", reason="",
-    )  # fmt: skip
-
-
-def test_every_number_of_the_page_is_one_of_results_json(tmp_path: Path) -> None:
+def test_every_number_of_the_page_is_one_of_results_json(full: Results) -> None:
     """Behind every `data-value`, and behind the curves; differences may be turned."""
-    made = results(make_store(tmp_path, bernoulli(RATE, 80, 0.2), tuple(RATE), solo=SOLO))
-    cells = [
-        cell.model_copy(update={"text_loss": 2.125, "text_loss_changes": (0.5, 0.25, 0.1)} if cell.trained else {})
-        for cell in made.cells
-    ]
-    asked = {**made.provenance, "forgetting": {"text": "some.txt", "texts": 9, "not_available": []}}
-    made = made.model_copy(update={
-        "cells": tuple(cells), "provenance": asked,
-        "tuning": (tuning("lora", 0.625, 0.8125), tuning("prompt", 0.53125)),
-        "win_rates": (WinRate(model="gpt2", method="lora", mean=0.71, ci_low=0.62, ci_high=0.83, benchmarks=2,
-                              opponents=3, scope="runs and items"),),
-        "beside": (beside("lora", 0.901), beside("prefix", 0.7654)),
-    })  # fmt: skip
-    page, published = html.render(made), json.loads(as_json(made))
+    page, published = html.render(full), json.loads(as_json(full))
     known, shown = numbers(published), Numbers(page).found
-    assert len(shown) > 170
+    assert len(shown) > 500
     units = {"kB": 1e-3, "MB": 1e-6, "GB": 1e-9, "ms": 1e3, "k": 1e-3, "M": 1e-6, "G": 1e-9}
     for values, text in shown:
         for value in values:
@@ -189,10 +157,96 @@ def test_every_number_of_the_page_is_one_of_results_json(tmp_path: Path) -> None
             digits = len(first.partition(".")[2])
             off = min(abs(float(first) - value * factor) for value in values[:1] for factor in times)
             assert off <= 0.5 * 10.0**-digits + 1e-9, (values, text)
-    (drawn,) = json.loads(page.partition('id="data">')[2].partition("</script>")[0]).values()
-    for line, curve in zip(drawn, published["curves"], strict=True):
+    drawn = json.loads(page.partition('id="data">')[2].partition("</script>")[0]).values()
+    lines = [line for panel in drawn for line in panel]
+    for line, curve in zip(lines, published["curves"], strict=True):
         assert line["method"] == curve["method"] and line["step"] == curve["step"]
         assert line["mean"] == pytest.approx(curve["mean"], rel=1e-3)
+
+
+FROM = {
+    "scores": "cells verdicts confusions", "pareto": "cells", "differences": "comparisons", "learning": "curves",
+    "sweeps": "cells verdicts standings", "tuning": "tuning", "cost": "cells", "wins": "comparisons",
+    "win_rates": "win_rates", "forgetting": "cells", "published": "beside", "ledger": "cells provenance",
+}  # fmt: skip
+"""What of results.json a section of the page tells."""
+
+
+class Told(HTMLParser):
+    """Texts by section, but for explanations, samples, axes and keys."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.found: dict[str, list[str]] = {}
+        self.section = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        self.section = told.get("id") or "" if tag == "h2" else self.section
+        if tag not in ("meta", "wbr", "br"):
+            self.open.append(f"{tag} {told.get('class') or ''}")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Strokes hold no text."""
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        within = {word for one in self.open for word in one.split()}
+        axes = self.open[-1:] == ["text "] or {"axis", "axis-x", "axis-y", "label"} & within
+        if not axes and not {"lead", "swept", "code", "script", "style"} & within:
+            self.found.setdefault(self.section, []).append(data)
+
+
+def words_in(data: Any) -> set[str]:
+    """Every text in a JSON value that has a digit."""
+    if isinstance(data, dict):
+        return {x for name, one in data.items() for x in words_in(name) | words_in(one)}
+    if isinstance(data, list):
+        return {x for one in data for x in words_in(one)}
+    return {data} if isinstance(data, str) and re.search(r"\d", data) else set()
+
+
+def test_every_number_in_any_text_rounds_one_of_its_part_of_results_json(full: Results) -> None:
+    """In table cells, captions, legends, tooltips and heat maps of every section, in whatever unit."""
+    page, published = html.render(full), json.loads(as_json(full))
+    found, names = Told(page).found, sorted(words_in(published), key=len, reverse=True)
+    assert set(FROM) < set(found)
+    checked = 0
+    for section, parts in FROM.items():
+        data = [published[part] for part in parts.split()]
+        swept = {float(x) for name in names for x in re.findall(r"=([\d.e-]+)", name)}
+        known = {*numbers(data), *lengths(data), *swept, 95.0, 90.0}  # of intervals
+        factors = (1, 100, 1e3, 1e-3, 1e-6, 1e-9, 1 / 60)
+        values = np.sort([sign * value * factor for value in known for factor in factors for sign in (1, -1)])
+        for text in found[section]:
+            plain = text
+            for name in names:
+                plain = plain.replace(name, " ")
+            plain = plain.replace("\N{MINUS SIGN}", "-")
+            for told in re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", plain):
+                value, half = float(told.replace(",", "")), 0.5 * 10.0 ** -len(told.partition(".")[2]) + 1e-9
+                at = int(np.searchsorted(values, value - half))
+                assert at < len(values) and values[at] <= value + half, (section, told, text)
+                checked += 1
+    assert checked > 1000
+
+
+def lengths(data: Any) -> set[float]:
+    """How long every list in a JSON value is: runs, settings, rows."""
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return {x for one in inner for x in lengths(one)} | ({float(len(data))} if isinstance(data, list) else set())
+
+
+def test_verdicts_doubts_and_lint_are_told_in_the_words_of_results_json(full: Results) -> None:
+    shown = "".join(text for texts in Told(html.render(full)).found.values() for text in texts)
+    published = json.loads(as_json(full))
+    said = [one[name] for one in published["verdicts"] for name in ("headline", "evidence")]
+    said += [one["text"] for kind in ("doubts", "lint") for one in published[kind]]
+    assert len(said) > 10 and all(text in shown for text in said)
 
 
 def test_tuning_is_shown_with_what_was_chosen_and_why_not_ranked(found: Results) -> None:
@@ -228,3 +282,21 @@ def test_files_of_figures_stand_alone(tmp_path: Path, found: Results) -> None:
         tags = {element.tag.partition("}")[2] for element in root.iter()}
         assert tags <= {"svg", "g", "title", "style", "rect", "line", "circle", "path", "text"}, name
         assert "prefers-color-scheme" not in text and "var(" not in text and "--" not in text and len(text) < 60_000
+
+
+def test_hostile_text_in_any_place_stays_text_in_every_format(full: Results) -> None:
+    """What is HTML in Markdown, markup in a figure, a formula in a spreadsheet, a command in LaTeX."""
+    bad = poisoned(full)
+    for name, text in alone.render(bad).items():
+        tags = {element.tag.partition("}")[2] for element in ElementTree.fromstring(text).iter()}
+        assert tags <= {"svg", "g", "title", "style", "rect", "line", "circle", "path", "text"}, name
+    marked = markdown.render(bad)
+    assert set(re.findall(r"<(/?\w+)", marked)) == {"details", "/details", "summary", "/summary"}
+    assert set(re.findall(r"]\((.*?)\)", marked)) == {*re.findall(r"figures/[\w-]+\.svg", marked), "figures/"}
+    assert not re.search(r"(?<!\\)(https?|javascript):", marked) or "http\\://evil" in marked
+    rows = list(csv.DictReader(io.StringIO(as_csv(bad))))
+    assert {row["method"] for row in rows} == {cell.method for cell in bad.cells}
+    formula = bad.model_copy(update={"cells": (bad.cells[0].model_copy(update={"method": "=1+1", "mean": -0.5}),)})
+    (row,) = csv.DictReader(io.StringIO(as_csv(formula)))
+    assert (row["method"], row["mean"]) == ("'=1+1", "-0.5")
+    assert json.loads(as_json(bad))["cells"][0]["method"] == bad.cells[0].method

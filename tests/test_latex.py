@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from synthetic_store import bernoulli, make_store
+from whole import poisoned, whole
 
 from bakeoff.analysis.table import results
 from bakeoff.report import latex, write
@@ -77,17 +78,26 @@ def test_a_table_fits_a_page(tmp_path: Path) -> None:
     assert "results.json has all 45" in pairs and f"Here b = {best[0]};" in pairs
 
 
+def compiled(directory: Path) -> str:
+    """What LaTeX says of the tables there."""
+    (directory / "paper.tex").write_text(DOCUMENT)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    ran = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    return ran.stdout.replace("\n", "")
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 def test_it_compiles(tmp_path: Path) -> None:
     """Nothing is wider than the page, however long names are."""
     long = "prefix_and_lora[r=16,lora_alpha=32,learning_rate=0.0001]"
     write(made(tmp_path, {"base": 0.5, "lora[r=4]": 0.8, NASTY: 0.9, long: 0.7}), ["tex"])
-    (tmp_path / "paper.tex").write_text(DOCUMENT)
-    ran = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stdout[-2000:]
-    assert "Overfull" not in ran.stdout.replace("\n", "")
+    assert "Overfull" not in compiled(tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+def test_it_compiles_with_hostile_text_in_every_place(tmp_path: Path) -> None:
+    text = latex.render(poisoned(whole(tmp_path / "store")))
+    assert text.isascii() and "window.hit" in text
+    (tmp_path / "tables.tex").write_text(text)
+    compiled(tmp_path)

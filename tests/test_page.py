@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 from synthetic_store import bernoulli, make_store
+from whole import PAYLOADS, SECTIONS, poisoned, whole
 
-from bakeoff.report import write
+from bakeoff.report import alone, html, write
 from bakeoff.store.store import Store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -20,28 +22,6 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
 ]
 
-PAYLOADS = (
-    "<script>window.hit=1</script>",
-    "</script><script>window.hit=1</script>",
-    "<img src=x onerror=window.hit=1>",
-    "<svg onload=window.hit=1>",
-    "<svg><script>window.hit=1</script></svg>",
-    "<iframe srcdoc='<script>parent.hit=1</script>'></iframe>",
-    "<iframe src=javascript:parent.hit=1></iframe>",
-    "<a href=javascript:window.hit=1 id=evil>x</a>",
-    "<body onload=window.hit=1>",
-    "<input autofocus onfocus=window.hit=1>",
-    "<details open ontoggle=window.hit=1>",
-    "<style>*{background:url(http://evil.invalid/x)}</style>",
-    "</style><script>window.hit=1</script>",
-    "</pre></td></table><script>window.hit=1</script>",
-    "--><script>window.hit=1</script><!--",
-    "]]><script>window.hit=1</script>",
-    "\"'><script>window.hit=1</script>",
-    "{{ 7*7 }}{% raw %}<script>window.hit=1</script>",
-    "<link rel=stylesheet href=http://evil.invalid/x.css><meta http-equiv=refresh content=0;url=http://evil.invalid/>",
-    "<object data=http://evil.invalid/x></object><form action=http://evil.invalid/><button>x</button></form>",
-)
 HOSTILE = f'lora"{PAYLOADS[2]}'
 METHODS: tuple[str, ...] = ("base", HOSTILE, "prefix", "prompt")
 RATE: dict[str, float] = dict(zip(METHODS, (0.5, 0.9, 0.8, 0.65), strict=True))
@@ -72,28 +52,37 @@ def hostile_store(directory: Path) -> Store:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser with the addresses of three pages: a hostile store's, one with every section, that one poisoned."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
-    store = hostile_store(tmp_path_factory.mktemp("page"))
+    folder = tmp_path_factory.mktemp("page")
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.address = write(store, ["html"])[0].as_uri()  # pyright: ignore[reportAttributeAccessIssue]
+    driver: Any = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.address = write(hostile_store(folder / "hostile"), ["html"])[0].as_uri()
+    found = whole(folder / "whole")
+    driver.whole, driver.poisoned = (folder / "whole.html").as_uri(), (folder / "poisoned.html").as_uri()
+    (folder / "whole.html").write_text(html.render(found))
+    (folder / "poisoned.html").write_text(html.render(poisoned(found)))
+    driver.figures = []
+    for name, text in alone.render(poisoned(found)).items():
+        (folder / name).write_text(text)
+        driver.figures.append((folder / name).as_uri())
     try:
-        driver.get(driver.address)  # pyright: ignore[reportAttributeAccessIssue]
+        driver.get(driver.address)
         yield driver
     finally:
         driver.quit()
 
 
-def opened(page: Any, place: str = "") -> Any:
-    """The page anew, at a place."""
+def opened(page: Any, place: str = "", address: str = "") -> Any:
+    """A page anew, at a place."""
     page.get("about:blank")
-    page.get(page.address + place)
+    page.get((address or page.address) + place)
     return page
 
 
@@ -105,22 +94,53 @@ def texts(page: Any, query: str) -> list[str]:
     return page.execute_script(script, query)
 
 
-def test_nothing_is_asked_of_anybody_and_payloads_stay_text(page: Any) -> None:
-    opened(page)
+@pytest.mark.parametrize("address", ["address", "poisoned"])
+def test_nothing_is_asked_of_anybody_and_payloads_stay_text(page: Any, address: str) -> None:
+    own = getattr(page, address)
+    _ = page.get_log("performance"), page.get_log("browser")  # what was before
+    opened(page, address=own)
     page.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.execute_script("document.querySelectorAll('input, summary, a').forEach(one => one.focus())")
     assert page.execute_script("return window.hit") is None
-    alien = (
-        "img,iframe,object,embed,link,form,base,audio,video,#evil,main script,main style,svg script,[onload],[onerror]"
-    )
-    assert page.execute_script("return document.querySelectorAll(arguments[0]).length", alien) == 0
+    assert page.execute_script("return document.querySelectorAll(arguments[0]).length", ALIEN) == 0
     shown = page.execute_script("return document.body.innerText")
     for payload in PAYLOADS:
-        assert shown.count(payload) >= 3, payload
-    events = [json.loads(row["message"])["message"] for row in page.get_log("performance")]
-    asked = {e["params"]["request"]["url"].split("#")[0] for e in events if e["method"] == "Network.requestWillBeSent"}
-    assert asked <= {page.address, "about:blank"}
+        assert shown.count(payload) >= (3 if address == "address" else 1), payload
+    assert asked(page) <= {own, "about:blank"}
     assert page.get_log("browser") == []
+
+
+ALIEN = "img,iframe,object,embed,link,form,base,audio,video,#evil,main script,main style,svg script,[onload],[onerror]"
+
+
+def asked(page: Any) -> set[str]:
+    """Every address that was asked for since the log was read last."""
+    events = [json.loads(row["message"])["message"] for row in page.get_log("performance")]
+    return {e["params"]["request"]["url"].split("#")[0] for e in events if e["method"] == "Network.requestWillBeSent"}
+
+
+def test_files_of_figures_do_nothing_in_a_browser(page: Any) -> None:
+    """Opened by themselves, where no policy of a page protects."""
+    _ = page.get_log("performance"), page.get_log("browser")  # what was before
+    for address in page.figures:
+        page.get(address)
+        assert page.execute_script("return [window.hit ?? '', document.querySelectorAll('script,a,image').length]") == [
+            "",
+            0,
+        ]
+    assert asked(page) <= set(page.figures) and len(page.figures) > 10
+    assert page.get_log("browser") == []
+
+
+def test_sections_stand_in_the_order_in_which_a_reader_asks(page: Any) -> None:
+    opened(page, address=page.whole)
+    there = page.execute_script("return [...document.querySelectorAll('main [id]')].map(e => e.id)")
+    assert [name for name in there if name in SECTIONS] == list(SECTIONS)
+    links = page.execute_script("return [...document.querySelectorAll('nav a')].map(e => e.hash.slice(1))")
+    assert links == list(SECTIONS)
+    opened(page, "#tuning", page.whole)
+    top = "return document.getElementById('tuning').getBoundingClientRect().top"
+    assert 0 <= page.execute_script(top) < 200, "a link to a section leads there"
 
 
 def test_a_script_that_is_not_the_pages_own_does_not_run(page: Any) -> None:
@@ -187,7 +207,7 @@ def test_samples_are_browsed_by_method_by_disagreement_and_by_stage(page: Any) -
     page.execute_script(select, "method", "")
     page.execute_script(select, "stage", "text")
     rows = texts(page, ".item tr")
-    assert rows and all("stage text" in row for row in rows)
+    assert rows and all("stage text" in row for row in rows), "a choice opens what it is about"
     assert page.execute_script("return location.hash") == "#samples&stage=text"
     opened(page, "#sample-1-2")
     assert len(texts(page, ".item")) == 20, "a link opens what its target is folded in"
@@ -204,28 +224,71 @@ def test_what_is_folded_is_printed_but_samples(page: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [400, 1000, 1600])
-def test_the_page_is_legible(page: Any, width: int) -> None:
+@pytest.mark.parametrize("address", ["address", "whole", "poisoned"])
+def test_the_page_is_legible(page: Any, width: int, address: str) -> None:
     sized = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sized)
     try:
+        opened(page, address=getattr(page, address))
+        page.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [width, width]
+        if address != "poisoned":
+            assert page.execute_script(OVERLAPPING) == []
+            assert page.execute_script(CUT) == []
+        assert page.execute_script(SMALLEST) >= 11
         for scheme in ("light", "dark"):
             preferred = [{"name": "prefers-color-scheme", "value": scheme}]
             page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
-            opened(page)
-            page.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
-            assert page.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [width, width]
-            assert page.execute_script(OVERLAPPING) == []
-            assert page.execute_script(SMALLEST) >= 11
             assert page.execute_script(FAINTEST) >= 4.5
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+def test_a_phone_sorts_and_reads_tuning_row_by_row(page: Any) -> None:
+    sized = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sized)
+    try:
+        opened(page, address=page.whole)
+        assert "mean" in texts(page, "table.scores thead .sort")
+        page.execute_script("document.querySelectorAll('table.scores thead .sort')[1].click()")
+        means = (
+            "return [...document.querySelector('table.scores').querySelectorAll('td.main')].map(e => +e.dataset.value)"
+        )
+        assert page.execute_script(means) == sorted(page.execute_script(means), reverse=True)
+        widths = "return [...document.querySelectorAll('.tuned tbody td')].map(e => e.getBoundingClientRect().width)"
+        assert min(page.execute_script(widths)) > 90
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_paper_has_heads_colours_and_intervals(page: Any) -> None:
+    """Chromium leaves buttons out of the heads that it repeats on each page, and backgrounds unless told otherwise."""
+    opened(page, address=page.whole)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        style = "return [...document.querySelectorAll(arguments[0])].map(e => getComputedStyle(e)[arguments[1]])"
+        assert set(page.execute_script(style, ".sort", "display")) == {"contents"}
+        assert set(page.execute_script(style, ".chip, .badge, .wins td", "printColorAdjust")) == {"exact"}
+        assert set(page.execute_script(style, "nav, .tools", "display")) == {"none"}
+        page.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.execute_script(CUT) == []
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 OVERLAPPING = """
 return [...document.querySelectorAll('.scores td, .scores th, .differences td, .differences th')]
   .filter(e => e.checkVisibility() && getComputedStyle(e).display === 'table-cell' && e.scrollWidth > e.clientWidth + 1)
   .map(e => e.textContent.trim());
+"""
+CUT = """
+const inside = (e, box) => { const a = e.getBoundingClientRect(), b = box.getBoundingClientRect();
+  return a.left >= b.left - 1.5 && a.right <= b.right + 1.5 && a.top >= b.top - 1.5 && a.bottom <= b.bottom + 1.5 };
+const cut = [...document.querySelectorAll('.heat g text')]
+  .filter(e => !inside(e, e.parentElement.querySelector('.tile')));
+cut.push(...[...document.querySelectorAll('.plane .label text')].filter(e => !inside(e, e.closest('svg'))));
+return cut.filter(e => e.checkVisibility()).map(e => e.textContent);
 """
 SMALLEST = """
 const sizes = [...document.querySelectorAll('main *')].filter(e => e.checkVisibility() &&
@@ -264,6 +327,9 @@ def test_pointing_at_a_figure_tells_its_numbers(page: Any) -> None:
     )
     page.execute_script(point, "#pareto ~ article g[data-method=prefix] circle", "pointerover")
     assert texts(page, "#tip")[0].startswith("prefix: ") and "184,320" in texts(page, "#tip")[0]
+    page.execute_script(point, ".wins tr[data-method=prefix] td[data-value]", "pointerover")
+    assert re.fullmatch(r"prefix wins \d+, base wins \d+", texts(page, "#tip")[0])
+    page.execute_script(point, "#pareto ~ article g[data-method=prefix] circle", "pointerover")
     assert page.execute_script("return document.querySelectorAll('.dim').length") > 0
     ends = texts(page, ".learning .read")
     page.execute_script(point, ".learning .plane", "pointermove")

@@ -443,7 +443,8 @@ class Results(Frozen):
 
         Curves are rounded to six digits. Some numbers are there for readers alone, worked out of their neighbours: a
         cell's `text_loss_change`, the mean of `text_loss_changes`, with `text_loss_change_low` and `_high`, its 95 %
-        interval over runs; `text_loss_after`; and `added_bytes` of its `solo`.
+        interval over runs; `text_loss_after`; `added_bytes` of its `solo`; and the `shares` of a gold label's items
+        that `counts` of answers are.
         """
         data = self.model_dump(mode="json", exclude={"samples", "asked"})
         for cell, told in zip(self.cells, data["cells"], strict=True):
@@ -451,6 +452,8 @@ class Results(Frozen):
             told["text_loss_change_low"], told["text_loss_change_high"] = cell.text_loss_interval
             if cell.solo:
                 told["solo"]["added_bytes"] = cell.solo.added_bytes
+        for told in data["confusions"]:
+            told["shares"] = [[count / (sum(row) or 1) for count in row] for row in told["counts"]]
         for curve in data["curves"]:
             curve |= {name: [float(f"{x:.6g}") for x in curve[name]] for name in ("step", "mean", "low", "high")}
         order = ("study", "cells", "comparisons", "verdicts", "standings", "confusions", "doubts", "trials")

@@ -63,7 +63,14 @@ def as_csv(found: Results) -> str:
 def _field(cell: Cell, name: str) -> object:
     known = name in Cell.model_fields
     value = getattr(cell, name) if known else getattr(cell.solo, name.removeprefix("solo_"), None)
+    if isinstance(value, str):
+        return _no_formula(value)
     return " ".join(repr(one) for one in value) if isinstance(value, tuple) else "" if value is None else value
+
+
+def _no_formula(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 FORMATS: dict[str, Callable[[Results], dict[str, str]]] = {

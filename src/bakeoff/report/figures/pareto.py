@@ -14,7 +14,7 @@ from bakeoff.report.figures.plot import Plot, below, down, left
 from bakeoff.report.figures.scale import Scale, decades, scale
 from bakeoff.report.figures.strokes import across, dot, joined, text, upright
 
-_TALL, _LETTER = 230, 1.75  # a letter's width is in percent of a plane
+_TALL, _LETTER = 230, 1.95  # a letter's width is in percent of the narrowest plane, 320 pixels
 _OVER, _UNDER, _DISC = 10, 3, 6  # pixels that a label takes above and below its base line, and a disc from its middle
 _LONGEST = 22  # letters of a label
 MANY = 8  # points, beyond which discs have numbers for names
@@ -155,7 +155,7 @@ def _cut(label: str) -> str:
 
 def _free(at: float, mid: float, label: str, taken: Sequence[Box], height: int) -> tuple[Box, bool] | None:
     """The place nearest to a disc's side that touches nothing taken, and whether it is at its right; None for none."""
-    wide = 2 + _LETTER * len(label)
+    wide = 3 + _LETTER * len(label)
     sides = [(at + 1.4, at + 1.4 + wide, True), (at - 1.4 - wide, at - 1.4, False)]
     within = [(start, end, right) for start, end, right in sides if start >= 0 and end <= 100]
     for step in sorted(range(-26, 27), key=abs):

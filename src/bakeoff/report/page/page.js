@@ -111,7 +111,7 @@
     const told = set.map(([name, value]) => `&${name}=${encodeURIComponent(value)}`).join("");
     history.replaceState(null, "", "#" + (id ?? (told && state.find === "" ? "samples" : place())) + told);
   };
-  const recall = () => {
+  const recall = (moved) => {
     const [id, ...set] = location.hash.slice(1).split("&");
     if (set.length) {
       const known = new Map(set.map((one) => one.split("=", 2)));
@@ -128,7 +128,7 @@
     const target = id && document.getElementById(id);
     if (!target) return;
     for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
-    target.scrollIntoView();
+    target.scrollIntoView({ behavior: moved ? "auto" : "instant" }); // a page that is opened at a place is there
   };
 
   // --- hover: a method stands out in its figure; what a figure tells is shown beside the pointer ---
