@@ -22,7 +22,7 @@ from bakeoff.errors import InputError
 from bakeoff.report import write
 from bakeoff.report.comparisons import of_study
 from bakeoff.run import plan as planning
-from bakeoff.run.progress import Progress
+from bakeoff.run.progress import Progress, varied
 from bakeoff.run.run import run
 from bakeoff.run.watch import Watch
 from bakeoff.store.store import Store
@@ -335,6 +335,7 @@ def test_a_tuning_trial_is_named_by_its_rate(place, finished):
     assert open_trial(store, "toy/lora/seed 0").trial.tunes is False
     with pytest.raises(InputError, match="'toy/lora' is 2 trials"):
         open_trial(store, "toy/lora")
+    assert varied(planning.make(load(place / "tuned.yaml")).rounds[0][:2]) == "rates 0.0005, 0.005"
     told = io.StringIO()
     with Watch(Console(file=told, width=160)) as watch:
         watch.start(2, 0)

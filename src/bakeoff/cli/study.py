@@ -140,6 +140,7 @@ def _told(store: Store, now: State) -> list[str]:
     """A study's state in lines."""
     from bakeoff.report.tables.text import duration
     from bakeoff.store.state import STATES
+    from bakeoff.study.spec import labelled
 
     words = {"missing": "left"} if now.holder else {}
     counts = ", ".join(f"{now.count(one)} {words.get(one, one)}" for one in STATES if now.count(one))
@@ -156,8 +157,8 @@ def _told(store: Store, now: State) -> list[str]:
         lines.append(f"  stored trials of earlier forms of the study, in no table: {now.left_out}")
     for row, became, why in now.trials:
         if became in ("failed", "diverged", "damaged"):
-            seed = "" if row["seed"] is None else f"/seed {row['seed']}"
-            lines.append(f"  {became}: {row['task']}/{row['method']}{seed}: {why}")
+            end = labelled(row["seed"], row.get("settings", {}).get("learning_rate"))
+            lines.append(f"  {became}: {row['task']}/{row['method']}{end}: {why}")
     return lines
 
 

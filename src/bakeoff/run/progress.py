@@ -8,6 +8,13 @@ from bakeoff.store.record import Record
 from bakeoff.study.spec import Trial
 
 
+def varied(trials: Sequence[Trial]) -> str:
+    """What the trials of a group differ in: `seeds 0, 1`, of tuning `rates 0.001, 0.01`; nothing of an untrained one."""
+    rates = [f"{one.training.learning_rate:g}" for one in trials if one.tunes and one.training]
+    seeds = [str(one.seed) for one in trials if one.seed is not None]
+    return f"rates {', '.join(rates)}" if rates else f"seeds {', '.join(seeds)}" if seeds else ""
+
+
 class Progress:
     """Says nothing; a front end overrides what it wants to show."""
 

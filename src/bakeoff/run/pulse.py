@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from bakeoff.errors import StorageError
-from bakeoff.run.progress import Progress
+from bakeoff.run.progress import Progress, varied
 from bakeoff.store.record import Record
 from bakeoff.store.state import PROGRESS, At
 from bakeoff.store.store import Store
@@ -83,6 +83,6 @@ class Pulse(Progress):
 
 def _named(trials: Sequence[Trial]) -> str:
     """A group for people: `task/method/seeds 0, 1`."""
-    first, seeds = trials[0], [str(trial.seed) for trial in trials if trial.seed is not None]
-    several = f"{first.task}/{first.method}/seeds {', '.join(seeds)}"
+    first = trials[0]
+    several = f"{first.task}/{first.method}/{varied(trials)}"
     return first.label() if len(trials) == 1 else several

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from bakeoff.run.progress import Progress
+from bakeoff.run.progress import Progress, varied
 from bakeoff.store.record import Record
 from bakeoff.study.spec import Trial
 
@@ -44,10 +44,7 @@ class Watch(Progress):
 
     def group(self, trials: Sequence[Trial], engine: str) -> None:
         first = trials[0]
-        rates = ", ".join(f"{t.training.learning_rate:g}" for t in trials if t.tunes and t.training)
-        seeds = ", ".join(str(t.seed) for t in trials if t.seed is not None)
-        told = f" rates {rates}" if rates else f" seeds {seeds}" if seeds else ""
-        name = f"{first.task} {first.method}{told}"
+        name = f"{first.task} {first.method} {varied(trials)}".rstrip()
         self._bars.reset(self._steps, description=name, total=None, told="", visible=True)
 
     def step(self, step: int, steps: int, losses: dict[str, float]) -> None:
