@@ -9,7 +9,7 @@ from bakeoff.study.spec import Trial
 
 
 def varied(trials: Sequence[Trial]) -> str:
-    """What the trials of a group differ in: `seeds 0, 1`, of tuning `rates 0.001, 0.01`; nothing of an untrained one."""
+    """What the trials of a group differ in: `seeds 0, 1`, of tuning `rates 0.001, 0.01`; else nothing."""
     rates = [f"{one.training.learning_rate:g}" for one in trials if one.tunes and one.training]
     seeds = [str(one.seed) for one in trials if one.seed is not None]
     return f"rates {', '.join(rates)}" if rates else f"seeds {', '.join(seeds)}" if seeds else ""
