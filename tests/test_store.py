@@ -204,6 +204,20 @@ def test_a_plans_keys_lead_nowhere_else(store, key):
         store.plan()
 
 
+def test_a_plans_files_lead_nowhere_else(store):
+    (store.directory.parent / "mine").write_text("text")
+    store.write("plan.json", json.dumps(store.plan() | {"files": {"../mine": "00"}}))
+    assert list(store.examine()) == ["plan.json"] and list(store.repair()) == ["plan.json"]
+    assert (store.directory.parent / "mine").read_text() == "text"
+
+
+def test_folders_that_lead_elsewhere_are_set_aside(store, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (store.directory / "staging").symlink_to(tmp_path / "mine")
+    assert store.examine() == {"staging": "staging: no directory"}
+    assert store.repair()["staging"].is_symlink() and (tmp_path / "mine").is_dir()
+
+
 def test_what_is_finished_stays_whoever_comes_later(sealed):
     base, lora = sealed.record(keys(sealed)["base"]), sealed.record(keys(sealed)["lora"])
     before = (sealed.trials / lora.key / "manifest.json").read_bytes()

@@ -98,8 +98,9 @@ def _older(store: Store) -> list[str]:
 
 
 def _strangers(store: Store) -> list[str]:
-    """Files in trials that Bakeoff did not write: they do no harm."""
-    return [
+    """What lies in trials/ that Bakeoff did not write: it does no harm."""
+    there = {path.name for path in store.trials.glob("*")} - store.stored() - store.damaged.keys()
+    return [f"trials/{name}: not written by Bakeoff" for name in sorted(there)] + [
         f"trials/{key}/{name}: not written by Bakeoff"
         for key in sorted(store.stored())
         if (told := _manifest(store, key))

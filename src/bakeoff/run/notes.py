@@ -25,9 +25,9 @@ def _told(name: str, what: str, label: str | None) -> str:
         return f"{label} is damaged ({what}): set aside in damaged/ and trained anew"
     if name == "plan.json":
         return f"damaged: {what}: set aside in damaged/ and made anew from the study"
-    if "." in name or what.endswith("directory"):
-        return f"damaged: {what}: set aside in damaged/ and written anew"
-    return f"trials/{name} is damaged ({what}) and no trial of this study: set aside in damaged/"
+    if len(name) == 64:
+        return f"trials/{name} is damaged ({what}) and no trial of this study: set aside in damaged/"
+    return f"damaged: {what}: set aside in damaged/ and written anew"
 
 
 def edited(plan: Plan, earlier: Mapping[str, Any], store: Store) -> list[str]:

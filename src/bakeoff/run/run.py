@@ -123,10 +123,11 @@ def _sandbox(plan: Plan, store: Store) -> str:
 
 
 def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
-    plan, store = job.plan, job.store
+    store = job.store
     with store.lock():
         store.repair()
         store.clear_staging()
+        plan = advanced(job.plan, store)  # another process may have run since it was prepared
         store.write("plan.json", plan.as_json())  # first: a directory with a plan is a study's, and can be resumed
         for name, text in plan.files.items():
             store.write(name, text)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -21,10 +22,11 @@ from bakeoff.store.record import CurveRow, Prompt, Record, Sample
 from bakeoff.study.spec import Trial
 
 M = TypeVar("M", bound=BaseModel)
-_FOLDERS = ("figures", "staging", "prompts")
+_FOLDERS = ("figures", "staging", "prompts", "checkpoints")
 _OWN = (  # what a run overwrites
     "plan.json", "study.yaml", "results.json", "cells.csv", "report.html", "report.md", "tables.tex", *_FOLDERS,
 )  # fmt: skip
+_KEY = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "restore it, or run the study again, which sets the trial aside and repeats it"
 _REMAKE = "restore it, or run the study again, which makes it anew and keeps what is done"
 
@@ -103,7 +105,7 @@ class Store:
     def stored(self) -> set[str]:
         """What is stored, trials of earlier forms of the study too, by the names of the directories."""
         try:
-            return {path.name for path in self.trials.iterdir()} - self.damaged.keys()
+            return {path.name for path in self.trials.iterdir() if _KEY.fullmatch(path.name)} - self.damaged.keys()
         except (FileNotFoundError, NotADirectoryError):
             return set()
 
@@ -196,7 +198,7 @@ class Store:
 
     def place(self, name: str) -> Path:
         """Where that trial, or one of the study's own files, lies."""
-        return (self.directory if "." in name or name in _FOLDERS else self.trials) / name
+        return (self.trials if _KEY.fullmatch(name) else self.directory) / name
 
     def wrong(self, name: str) -> str:
         """What is wrong with a stored trial or one of the study's own files; empty where nothing is."""
@@ -214,8 +216,10 @@ class Store:
 
     def _wrong_file(self, name: str) -> str:
         path = self.directory / name
-        if (name in _FOLDERS) != path.is_dir():
-            return f"{name}: {'no directory' if name in _FOLDERS else 'a directory, no file'}"
+        if name in _FOLDERS:  # a link would let what is written end up elsewhere; a file's is replaced
+            return "" if path.is_dir() and not path.is_symlink() else f"{name}: no directory"
+        if path.is_dir():
+            return f"{name}: a directory, no file"
         if name == "plan.json":
             self.plan()
         elif name == "results.json":
@@ -353,6 +357,7 @@ class _Plan(BaseModel):
     parameters: dict[str, dict[str, dict[str, int]]] = {}
     notes: dict[str, Any] = {}
     tuning: _Tuning | None = None
+    files: dict[Annotated[str, Field(pattern=r"^(study\.yaml|prompts/[0-9a-f]{16}\.jsonl)$")], str] = {}
 
 
 class _Results(BaseModel):
