@@ -46,7 +46,7 @@ def report(
         tuple(format_.split(",")) if format_ else None,
     )
     if len({store.directory.resolve() for store in stores}) < len(stores):
-        raise InputError("DIR", "one study is given twice")
+        raise InputError("DIR", "one study is given twice", "name each once")
     if len(stores) > 1 or out:
         _summary(stores, formats, out)
         return
@@ -264,7 +264,9 @@ def audit(
     paper that Bakeoff grew from, and its claims one by one. Findings are no failure: the exit code is 0.
     """
     if (study is None) == (table is None):
-        raise InputError("audit", "one of STUDY, `paper` and --table FILE.csv is needed")
+        raise InputError(
+            "audit", "one of STUDY, `paper` and --table FILE.csv is needed", "`bakeoff audit --help` shows each"
+        )
     for option, given, fits in (
         ("--set", set_, table is None and study != "paper"),
         ("--from", from_, table is None and study != "paper"),
