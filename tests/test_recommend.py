@@ -13,7 +13,8 @@ import pytest
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis import statistics as st
-from bakeoff.analysis.recommend import Limits, Recommendation, needed, recommend
+from bakeoff.analysis.needed import needed
+from bakeoff.analysis.recommend import Limits, Recommendation, recommend
 from bakeoff.analysis.result import Comparison, Variance
 from bakeoff.analysis.table import results
 from bakeoff.cli import main
