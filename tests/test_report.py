@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -284,6 +285,19 @@ def test_a_large_study_stays_under_a_megabyte(tmp_path: Path) -> None:
     assert len(text) - (end - start) < 350_000 and end - start < 250_000
     assert text.count("All 66 pairs") == 2 and 'class="data pairs sortable"' in text
     assert "mean win rate" in "".join(Page(text).words)
+
+
+@pytest.mark.slow
+def test_a_report_of_100_trials_and_2000_items_takes_less_than_ten_seconds(tmp_path: Path) -> None:
+    """All formats, on the CPU: 4 seconds where this was written."""
+    names = [f"method-{i}" for i in range(20)]
+    rate = {name: 0.5 + 0.02 * i for i, name in enumerate(names)}
+    store = make_store(
+        tmp_path, bernoulli(rate, 2000, 0.1), names, seeds=range(5), asked=lambda i: [("user", "word " * 50)]
+    )
+    start = time.process_time()
+    page = write(store)[0]
+    assert time.process_time() - start < 10 and page.stat().st_size < 1_000_000
 
 
 def test_the_terminal_fits(tmp_path: Path) -> None:

@@ -141,10 +141,10 @@ def _rounded(value: Any) -> Any:
 
 
 def _detail(detail: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    """A sample's details for people: short values as they are, others as JSON, cut; counts are left out."""
+    """A sample's details for people: short values as they are, others as JSON, cut; counts and empty ones are left out."""
     rows: list[tuple[str, str]] = []
     for name, value in detail.items():
-        if name in _COUNTED:
+        if name in _COUNTED or value == "":
             continue
         text = value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False, default=str)
         rows.append((name, text if len(text) <= 160 else text[:160] + " ..."))
