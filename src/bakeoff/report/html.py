@@ -141,7 +141,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _detail(detail: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    """A sample's details for people: short values as they are, others as JSON, cut; counts and empty ones are left out."""
+    """A sample's details for people: short values as they are, others as JSON, cut; without counts and empty ones."""
     rows: list[tuple[str, str]] = []
     for name, value in detail.items():
         if name in _COUNTED or value == "":
