@@ -56,6 +56,7 @@ class StorageError(BakeoffError):
     """
 
     def __init__(self, path: object, what: str, mend: str):
+        self.path, self.what, self.mend = path, what, mend
         super().__init__(f"{path}: cannot be written ({what}); what was finished is kept; {mend}")
 
 

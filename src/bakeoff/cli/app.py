@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +14,7 @@ from typer.core import TyperArgument, TyperCommand
 
 from bakeoff import __version__
 from bakeoff.errors import BakeoffError, InputError
+from bakeoff.models.quiet import quiet_libraries as quiet_libraries
 
 
 class Command(TyperCommand):
@@ -114,7 +113,12 @@ Engine = Annotated[
         "--engine", metavar="auto|lanes|reference", help="Many adapters in one pass, or plain Hugging Face + PEFT."
     ),
 ]
-Executor = Annotated[str, typer.Option("--executor", metavar="inline", help="Where groups run.")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        "--executor", metavar="inline|process", help="Where groups run; a process beside contains what breaks there."
+    ),
+]
 Unsafe = Annotated[
     bool, typer.Option("--unsafe-no-sandbox", help="Run model-written code as you, unprotected; reports say so.")
 ]
@@ -188,19 +192,6 @@ def _version(
         raise typer.Exit
     if context.invoked_subcommand is None:
         console.print(context.get_help())
-
-
-def quiet_libraries() -> None:
-    """Silence what Hugging Face's libraries print about themselves."""
-    warnings.filterwarnings("ignore", module=r"(transformers|peft|huggingface_hub|torch)\b.*")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each try of a hub that is out of reach
-    from huggingface_hub.utils import disable_progress_bars
-    from transformers.utils import logging as chatter
-
-    disable_progress_bars()
-    chatter.set_verbosity_error()
-    chatter.disable_progress_bar()
 
 
 def show_table(directory: Path) -> None:

@@ -211,7 +211,9 @@ def _close(study: Study, outcome: Outcome) -> None:
         alike.setdefault((record.status, str(record.reason)), []).append(record.trial.label())
     for (status, reason), labels in alike.items():
         console.print(f"{status}: {', '.join(labels)}: {reason}", markup=False, highlight=False)
-    if outcome.failed:
+    if outcome.paused:
+        console.print(outcome.paused, soft_wrap=True)
+    if outcome.failed or outcome.paused:
         raise typer.Exit(1)
 
 

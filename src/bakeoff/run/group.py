@@ -30,6 +30,8 @@ from bakeoff.errors import BakeoffError, StorageError, TrialError, redacted
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
+from bakeoff.run import memory
+from bakeoff.run.memory import TooLarge
 from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
 from bakeoff.store import durable
@@ -148,19 +150,36 @@ class Workplace:
 
 
 def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Record]:
-    """Run one group and store its trials; what fails is recorded with its reason, what is stored stays."""
+    """Run one group and store its trials; what fails is recorded with its reason, what is stored stays.
+
+    TooLarge, and nothing is recorded, where memory ran out for several trials at once.
+    """
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    about = _About(place, number, len(trials), started)
+    about, short = _About(place, number, len(trials), started), ""
     try:
         records = _carry_out(place, about, trials)
     except StorageError:
         raise
     except Exception as error:  # the one place where a trial's failure becomes its record
-        pending = [trial for trial in trials if not place.finished(trial)]
+        short = _reason(error) if memory.ran_out(error) else ""
+        pending = [] if short and len(trials) > 1 else [trial for trial in trials if not place.finished(trial)]
         records = [_failed(place, about, trial, error) for trial in pending]
+    if short:  # not where the error is handled, whose frames hold what is to be freed
+        memory.free()
+        if len(trials) > 1:
+            raise TooLarge(short)
     for record in records:
         place.progress.trial(record)
     return records
+
+
+def fail(place: Workplace, number: int, trials: Sequence[Trial], error: Exception) -> None:
+    """Store that the trials of a group which are not finished failed, where that is known from outside."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    about = _About(place, number, len(trials), started)
+    for trial in trials:
+        if not place.finished(trial):
+            place.progress.trial(_failed(place, about, trial, error))
 
 
 def _failed(place: Workplace, about: _About, trial: Trial, error: Exception) -> Record:

@@ -61,6 +61,7 @@ class Plan:
     held: dict[str, Splits] = field(default_factory=dict)
     rounds: tuple[tuple[Trial, ...], ...] = ()
     decided: bool = True
+    units: frozenset[tuple[str, ...]] = frozenset()  # groups that ran before, some of them halves of larger ones
 
     @property
     def stages(self) -> tuple[tuple[Trial, ...], ...]:
@@ -78,7 +79,13 @@ class Plan:
     def grouped(self) -> Plan:
         """The plan with the groups of its known trials: no group has trials of two stages."""
         groups = (group for stage in self.stages for group in _grouped(stage, self.examples, self.group_size))
-        return replace(self, groups=tuple(groups))
+        return replace(self, groups=tuple(unit for group in groups for unit in _units(group, self.units)))
+
+    def halved(self, group: tuple[Trial, ...]) -> Plan:
+        """The plan with a group in halves, since it is too large for the memory."""
+        at, several = self.groups.index(group), halves(group)
+        groups = (*self.groups[:at], *several, *self.groups[at + 1 :])
+        return replace(self, groups=groups, units=frozenset(_keys(one) for one in groups))
 
     @cached_property
     def prompts(self) -> dict[str, tuple[Prompt, ...]]:
@@ -294,10 +301,29 @@ def same_trials(plan: Plan, earlier: Mapping[str, Any]) -> bool:
 def in_groups(plan: Plan, earlier: Mapping[str, Any]) -> Plan:
     """The plan in the groups of an earlier plan.json of the same trials, so that a group runs again as it was."""
     if plan.rounds:
-        return replace(plan, group_size=earlier["group_size"]).grouped()
+        units = frozenset(tuple(group) for group in earlier["groups"])
+        return replace(plan, group_size=earlier["group_size"], units=units).grouped()
     trials = {trial.key(): trial for trial in plan.trials}
     groups = tuple(tuple(trials[key] for key in group) for group in earlier["groups"])
     return replace(plan, groups=groups, group_size=earlier["group_size"])
+
+
+def halves(group: tuple[Trial, ...]) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
+    """A group in two, the first the larger one where they differ."""
+    middle = (len(group) + 1) // 2
+    return group[:middle], group[middle:]
+
+
+def _units(group: tuple[Trial, ...], known: frozenset[tuple[str, ...]]) -> list[tuple[Trial, ...]]:
+    """A group as it is, or in those halves of it that are known to have run."""
+    if len(group) == 1 or _keys(group) in known:
+        return [group]
+    pieces = [piece for half in halves(group) for piece in _units(half, known)]
+    return pieces if any(_keys(piece) in known for piece in pieces) else [group]
+
+
+def _keys(group: tuple[Trial, ...]) -> tuple[str, ...]:
+    return tuple(trial.key() for trial in group)
 
 
 def told_of_tuning(plan: Plan) -> str:

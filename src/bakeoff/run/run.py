@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,25 +16,28 @@ from bakeoff.run.notes import damaged, edited
 from bakeoff.run.plan import Plan, trials_of
 from bakeoff.run.progress import Progress
 from bakeoff.run.pulse import Pulse
+from bakeoff.run.work import work
 from bakeoff.store.record import Record
 from bakeoff.store.store import Store
 from bakeoff.study.spec import Study
 
 ENGINES = ("auto", "lanes", "reference")
-EXECUTORS = ("inline",)
+EXECUTORS = ("inline", "process")
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a run came to: the store, how many trials it ran, how many were there before, and those without a result.
 
-    `failed` holds the records of failed and of diverged trials, of tuning trials those that failed.
+    `failed` holds the records of failed and of diverged trials, of tuning trials those that failed. `paused` says why
+    trials were left to be run later, where any were.
     """
 
     store: Store
     ran: int
     kept: int
     failed: tuple[Record, ...]
+    paused: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,42 +139,11 @@ def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
         progress.start(len(trials_of(plan)), kept)
         with Pulse(progress, store) as pulse:
             place = Workplace(plan, store, job.engine, job.executor, pulse)
-            ran = _work(place)
+            done = work(place)
         write(store)
-    records = [store.record(trial.key()) for trial in trials_of(place.plan)]
+    records = [store.record(trial.key()) for trial in trials_of(place.plan) if store.has(trial.key())]
     failed = tuple(one for one in records if one.status in _lost(place.plan.tunes(one.trial)))
-    return Outcome(store, ran, len(records) - ran, failed)
-
-
-def _work(place: Workplace) -> int:
-    """Run what is missing, stage by stage, since the trials of a stage decide on the next; how many were missing."""
-    submit = importlib.import_module(f"bakeoff.run.executors.{place.executor}").submit
-    ran: set[str] = set()
-    while missing := _missing(place, ran):
-        groups = [(n, group) for n, group in enumerate(place.plan.groups) if any(t.key() in missing for t in group)]
-        submit(place, groups)
-        ran |= missing
-        _advance(place)
-    return len(ran)
-
-
-def _missing(place: Workplace, ran: set[str]) -> set[str]:
-    """The trials without a result, of the first stage that has any; what failed in this run is not tried again."""
-    for stage in place.plan.stages:
-        if missing := {t.key() for t in stage if not place.store.finished(t.key())} - ran:
-            return missing
-    return set()
-
-
-def _advance(place: Workplace) -> None:
-    """Put what stored results decide into the plan, on disk too, and tell it."""
-    before, place.plan = place.plan, advanced(place.plan, place.store)
-    if place.plan.stages == before.stages:
-        return
-    place.store.write("plan.json", place.plan.as_json())
-    if (more := len(trials_of(place.plan)) - len(trials_of(before))) > 0:
-        place.progress.more(more)
-    place.progress.note(planning.told_of_tuning(place.plan))
+    return Outcome(store, done.ran, len(records) - done.ran, failed, done.paused)
 
 
 def _lost(tunes: bool) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -272,14 +272,30 @@ class Store:
 
         What is stored and did not fail stays, whoever comes later.
         """
-        path, final = self._staged(record.key), self.trials / record.key
-        with durable.storing(final):
+        path = self._staged(record.key)
+        with durable.storing(path):
             self._still_there()
         files = {"trial.json": indented(trial), "curve.jsonl": lines(curve), "samples.jsonl": lines(samples)}
         for name, text in (files | {"record.json": indented(record)}).items():
             durable.fill(path / name, text.encode("utf-8"))
+        self._publish(record.key)
+
+    def adopt(self, key: str, files: Mapping[str, bytes]) -> None:
+        """Add a trial that another store wrote, from all of its files, as their manifest says they were written."""
+        path = self.stage(key)
+        for name, data in files.items():
+            if ".." in (path / name).relative_to(path).parts:
+                raise DamageError(path / name, "leads out of the trial's directory", _AGAIN)
+            durable.fill(path / name, data)
+        if wrong := durable.check(path):
+            raise DamageError(path, f"came back damaged ({'; '.join(wrong)})", _AGAIN)
+        self._publish(key)
+
+    def _publish(self, key: str) -> None:
+        """Rename a trial's staged directory into `trials/`, in the place of one that failed."""
+        path, final = self._staged(key), self.trials / key
         with durable.storing(final):
-            if self.has(record.key) and not self.finished(record.key):
+            if self.has(key) and not self.finished(key):
                 shutil.rmtree(durable.move(final, self._staging))
             self.trials.mkdir(exist_ok=True)
         durable.publish(path, final)

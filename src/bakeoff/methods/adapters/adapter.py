@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,10 @@ class Adapter(nn.Module):
         directory.mkdir(parents=True, exist_ok=True)
         config = self.peft_config()
         if config is not None:
+            config = copy.copy(config)
+            for name, value in vars(config).items():
+                if isinstance(value, set):  # PEFT would write it in an order that is another in each process
+                    setattr(config, name, sorted(value))
             config.save_pretrained(directory)
         tensors = {name: tensor.detach().contiguous().cpu().clone() for name, tensor in self.stored().items()}
         if tensors:

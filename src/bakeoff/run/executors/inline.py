@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from bakeoff.run.group import Workplace, carry_out
-from bakeoff.store.record import Record
-from bakeoff.study.spec import Trial
+from bakeoff.run.ended import Ended, Group, Submit, attend
+from bakeoff.run.group import Workplace
 
 
-def submit(place: Workplace, groups: Iterable[tuple[int, Sequence[Trial]]]) -> list[Record]:
-    """Run numbered groups in their order; the records of all their trials."""
-    return [record for number, trials in groups for record in carry_out(place, number, trials)]
+@contextmanager
+def opened(place: Workplace) -> Iterator[Submit]:
+    """Groups are carried out in their order."""
+
+    def submit(groups: Sequence[Group]) -> Iterator[Ended]:
+        return (attend(place, place.plan.groups.index(group), group) for group in groups)
+
+    yield submit

@@ -1,0 +1,134 @@
+"""Worker: the process of the `process` executor. It is given groups and tells what becomes of them, in lines of JSON.
+
+A line is a list, its name first. Asked: `["setting", Setting]` once, then `["group", Errand]` again and again. Told:
+what Progress has, and how a group ended. It ends when the other end of its socket closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bakeoff.errors import BakeoffError, StorageError, TrialError
+from bakeoff.grading.code import tiers
+from bakeoff.models.quiet import quiet_libraries
+from bakeoff.run.ended import attend
+from bakeoff.run.errand import Errand, Setting, check, workplace
+from bakeoff.run.group import Workplace, fail
+from bakeoff.run.progress import Progress
+from bakeoff.store.record import Record
+from bakeoff.study.spec import Trial
+
+TICK = 0.2  # seconds between two looks at whether anything else is to be done
+
+
+class Line:
+    """One end of the socket between a run and its worker."""
+
+    def __init__(self, end: socket.socket):
+        self._end, self._got = end, b""
+
+    def tell(self, *message: Any) -> None:
+        """Send one message; OSError where nobody listens."""
+        self._end.sendall(json.dumps(message).encode() + b"\n")
+
+    def hear(self, meanwhile: Callable[[], None] = lambda: None) -> list[Any] | None:
+        """The next message; None when the other end is gone. `meanwhile` is called now and then before it comes."""
+        while b"\n" not in self._got:
+            try:
+                more = self._end.recv(2**20) if select.select([self._end], [], [], TICK)[0] else None
+            except OSError:
+                return None
+            if more == b"":
+                return None
+            self._got += more or b""
+            meanwhile()
+        line, self._got = self._got.split(b"\n", 1)
+        return json.loads(line)
+
+
+class _Lifeline(Line):
+    """The worker's end: nothing is left to be done where nobody listens any more, and no trial is to fail of that."""
+
+    def tell(self, *message: Any) -> None:
+        try:
+            super().tell(*message)
+        except OSError:
+            os._exit(0)
+
+
+class Telling(Progress):
+    """Progress, told over the line."""
+
+    def __init__(self, line: Line):
+        self._tell = line.tell
+
+    def group(self, trials: Sequence[Trial], engine: str) -> None:
+        self._tell("begins", engine)
+
+    def step(self, step: int, steps: int, losses: dict[str, float]) -> None:
+        self._tell("step", step, steps, losses)
+
+    def evaluating(self, benchmark: str) -> None:
+        self._tell("evaluating", benchmark)
+
+    def trial(self, record: Record) -> None:
+        self._tell("trial", record.key)
+
+    def note(self, text: str) -> None:
+        self._tell("note", text)
+
+
+def main() -> None:
+    """Work for whoever holds the other end of the socket that is inherited as this number."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the run, which tells
+    line = _Lifeline(socket.socket(fileno=int(sys.argv[1])))
+    asked: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
+    _, told = line.hear() or os._exit(0)
+    quiet_libraries()
+    try:
+        place = workplace(Setting.model_validate_json(json.dumps(told)), Telling(line))
+    except BakeoffError as error:
+        line.tell("refused", str(error))
+        return
+    line.tell("ready")
+    threading.Thread(target=_listen, args=(line, asked, place), daemon=True).start()
+    with tiers.unprotected(told["unsafe"]):
+        while True:
+            _, errand = asked.get()
+            _carry_out(line, place, Errand.model_validate_json(json.dumps(errand)))
+
+
+def _listen(line: Line, asked: queue.SimpleQueue[list[Any]], place: Workplace) -> None:
+    """Take what is asked while the work goes on; with the run, its worker ends at once."""
+    try:
+        while message := line.hear():
+            asked.put(message)
+    finally:
+        os._exit(0)
+
+
+def _carry_out(line: Line, place: Workplace, errand: Errand) -> None:
+    try:
+        check(place, errand.trials)
+        ended = attend(place, errand.number, errand.trials)
+        line.tell("ended", ended.failed, ended.memory)
+    except TrialError as error:
+        fail(place, errand.number, errand.trials, error)
+        line.tell("ended", str(error), "")
+    except StorageError as error:
+        line.tell("storage", str(error.path), error.what, error.mend)
+    except KeyboardInterrupt:
+        line.tell("interrupted")
+
+
+if __name__ == "__main__":
+    main()
