@@ -154,9 +154,10 @@ def test_one_seed_says_the_least_and_what_it_would_be_on_assumptions(tmp_path: P
     assert (found.needed.k, found.needed.seeds, found.needed.items) == (1, None, None), "nobody knows"
     usual, high = found.needed.assumed
     assert (usual.seed_sd, high.seed_sd) == (0.008, 0.025) and 3 <= usual.seeds <= high.seeds
-    assert "at least 3 seeds (2 more)" in found.evidence and "which are assumptions" in found.evidence
+    assert "at least 3 seeds (2 more)" in found.evidence and "on two assumptions: at a seed SD of 0.8" in found.evidence
     few = one(tmp_path / "few", rate={"lora": 0.65, "prompt": 0.6}, seeds=(0,), n=40)
-    assert "no number of seeds on these 40" in few.evidence
+    assert {one.seeds for one in few.needed.assumed} == {None} and "seeds each on these 40" not in few.evidence
+    assert all(one.items > 40 for one in few.needed.assumed if one.items)
 
 
 def test_assumed_seeds_have_the_power_they_are_for() -> None:
@@ -171,11 +172,13 @@ def test_assumed_seeds_have_the_power_they_are_for() -> None:
         assert one_of.seeds is not None
         reach = [st.planned_difference(900, k, 2, one_of.seed_sd) for k in (one_of.seeds - 1, one_of.seeds)]
         assert reach[1] <= 0.09 and (one_of.seeds == 3 or reach[0] > 0.09)
+        assert one_of.items and st.planned_difference(one_of.items, 3, 2, one_of.seed_sd) <= 0.09
+        assert one_of.items <= 900 or st.planned_difference(round(one_of.items / 1.02), 3, 2, one_of.seed_sd) > 0.09
 
 
 def test_missing_runs_come_first_and_may_be_all_that_it_takes(tmp_path: Path) -> None:
     clear = one(tmp_path / "clear", status={("sst2", "base", None): "missing"})
-    assert clear.sentence.endswith("run of 7 not in the store; run the study again for them.") and clear.needed is None
+    assert clear.sentence.endswith("run of 7 not in the store; run the study again.") and clear.needed is None
     assert clear.evidence.startswith("lora scored ") and clear.evidence.endswith("may be all that it takes.")
     close = {"base": 0.3, "lora": 0.7, "prompt": 0.66}
     near = one(tmp_path / "near", rate=close, n=60, status={("sst2", "prompt", 1): "missing"})

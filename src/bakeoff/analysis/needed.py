@@ -14,10 +14,14 @@ MOST_SEEDS = 1000  # more are not looked for
 
 
 class Assumed(Frozen):
-    """The seeds that would decide on the present items if run means had this standard deviation (None: no number)."""
+    """What would decide if run means had this standard deviation: seeds on the present items, items with three seeds.
+
+    None where no number does.
+    """
 
     seed_sd: float
     seeds: int | None
+    items: int | None
 
 
 class Needed(Frozen):
@@ -79,24 +83,30 @@ def needed(pair: Comparison, trained: int = 2) -> Needed | None:
         seeds_floor=detected(seeds=math.inf),
         items_floor=detected(items=math.inf),
         unpooled=pair.unpooled is not None,
-        assumed=_assumed(parts, gap, level, trained) if one_seed and pair.percent else (),
+        assumed=_assumed(parts, n, gap, level, trained) if one_seed and pair.percent else (),
     )
 
 
-def _assumed(parts: st.Parts, gap: float, level: float, trained: int) -> tuple[Assumed, ...]:
+def _assumed(parts: st.Parts, n: int, gap: float, level: float, trained: int) -> tuple[Assumed, ...]:
     """What would decide between two methods, so many of them trained, if their runs varied as `plan` assumes.
 
     All that differs from item to item is taken for the items': of one run, nobody knows what of it is noise.
     """
 
-    def detected(k: int, sd: float) -> float:
-        design = parts._replace(runs=trained * sd**2 / k, df_runs=trained * (k - 1))
+    def detected(k: int, sd: float, items: float = 1) -> float:
+        design = st.Parts(
+            parts.items / items, trained * sd**2 / k, 0.0, (parts.df_items + 1) * items - 1, trained * (k - 1)
+        )
         return st.minimum_detectable_difference(*st.combined(design, trained == 1), level=1 - level)
 
-    def enough(sd: float) -> int | None:
+    def seeds(sd: float) -> int | None:
         return next((k for k in range(SEEDS, MOST_SEEDS) if detected(k, sd) <= gap), None)
 
-    return tuple(Assumed(seed_sd=sd, seeds=enough(sd)) for sd in sentences.SEED_SDS if sd > 0)
+    def items(sd: float) -> int | None:
+        more = (math.ceil(n * 1.01**i) for i in range(1000))
+        return next((m for m in more if detected(SEEDS, sd, m / n) <= gap), None)
+
+    return tuple(Assumed(seed_sd=sd, seeds=seeds(sd), items=items(sd)) for sd in sentences.SEED_SDS if sd > 0)
 
 
 def said(found: Needed, pair: Comparison) -> str:
@@ -132,16 +142,17 @@ def _said_of_one(found: Needed, pair: Comparison) -> str:
     if not found.assumed:
         return f"{least} ({SEEDS - found.k} more)."
     gap, items = words.points(abs(found.difference), pair.percent), words.count(found.n, "item")
-    if all(one.seeds is None for one in found.assumed):
-        enough = f"no number of seeds on these {items}, which are too few"
-    else:
-        told = [
-            f"{'more than ' + format(MOST_SEEDS, ',') if one.seeds is None else one.seeds} at a seed SD of "
-            f"{words.points(one.seed_sd)}"
-            for one in found.assumed
-        ]
-        enough = f"{words.listed(told)}, which are assumptions"
+    each = [f"at a seed SD of {words.points(one.seed_sd)} {_enough(one, items)}" for one in found.assumed]
     return (
-        f"{least} ({SEEDS - found.k} more). If {found.a} and {found.b} truly differ by the {gap} observed, seeds that "
-        f"would tell them apart {sentences.OF_POWER} on these {items}, at .05 / {pair.family} for the family: {enough}."
+        f"{least} ({SEEDS - found.k} more). If {found.a} and {found.b} truly differ by the {gap} observed, what would "
+        f"tell them apart {sentences.OF_POWER}, at .05 / {pair.family} for the family, on two assumptions: "
+        f"{'; '.join(each)}."
     )
+
+
+def _enough(one: Assumed, items: str) -> str:
+    """`4 seeds each on these 120 items, or about 190 items with 3 seeds`."""
+    by = [] if one.seeds is None else [f"{words.count(one.seeds, 'seed')} each on these {items}"]
+    if one.items is not None and one.seeds != SEEDS:
+        by.append(f"about {words.count(one.items, 'item')} with {words.count(SEEDS, 'seed')} each")
+    return ", or ".join(by) or "neither seeds nor items alone"

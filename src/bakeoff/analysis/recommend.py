@@ -114,7 +114,7 @@ class _Choice:
     def made(self) -> Recommendation:
         """The recommendation."""
         if self.lost:
-            told = f"{words.count(self.lost, 'run')} of {self.runs} not in the store; run the study again for them"
+            told = f"{words.count(self.lost, 'run')} of {self.runs} not in the store; run the study again"
             return self._abstain(f"{told}.", self._top())
         if not self.ranked:
             return self._unranked()
