@@ -17,9 +17,10 @@ from synthetic_store import bernoulli, make_store
 from whole import SOLO, poisoned, tuning, whole
 
 from bakeoff.analysis import pareto
-from bakeoff.analysis.result import Results, Shown
+from bakeoff.analysis.result import Curve, Results, Shown
+from bakeoff.analysis.summary import summarise
 from bakeoff.analysis.table import results
-from bakeoff.report import alone, figures, html, markdown, tables
+from bakeoff.report import alone, figures, html, markdown, summary, tables
 from bakeoff.report.views import views
 from bakeoff.report.write import as_csv, as_json
 from bakeoff.store.record import Sample
@@ -89,6 +90,18 @@ def test_samples_show_details_for_people_and_colour_what_is_right_or_wrong(found
     page = html.render(found.model_copy(update={"samples": (shown,)}))
     assert re.findall(r'class="score ?(\w*)">(\w)', page) == [("wrong", "a"), ("good", "b"), ("", "c")]
     assert "<b>stage</b> label" in page and "bleu" not in page[page.index('id="samples"') :]
+
+
+def test_a_learning_curve_lies_in_a_band_from_its_lowest_run_to_its_highest() -> None:
+    about = {"model": "m", "task": "t", "step": (1.0, 2.0), "mean": (3.0, 2.0)}
+    several = Curve(**about, method="lora", runs=3, low=(2.0, 1.0), high=(4.0, 3.0))
+    once = Curve(**about, method="prompt", runs=1, low=(3.0, 2.0), high=(3.0, 2.0))
+    drawn = ElementTree.fromstring(f"<svg>{figures.curves([(several, 'm1'), (once, 'm2')]).inner}</svg>")
+    paths = {(one.get("class", "").split()[0], one.get("data-method")): one.get("d", "") for one in drawn.iter("path")}
+    assert set(paths) == {("band", "lora"), ("curve", "lora"), ("curve", "prompt")}, "one run has no band"
+    heights = {name: [float(point.split()[1]) for point in re.split("[MLZ]", d) if point] for name, d in paths.items()}
+    assert heights["band", "lora"] == pytest.approx([0, 33.3, 100, 66.7]), "4 and 3 at the top, then 1 and 2"
+    assert heights["curve", "lora"] == pytest.approx([33.3, 66.7])
 
 
 def test_decades_have_ticks_at_any_range() -> None:
@@ -300,3 +313,7 @@ def test_hostile_text_in_any_place_stays_text_in_every_format(full: Results) -> 
     (row,) = csv.DictReader(io.StringIO(as_csv(formula)))
     assert (row["method"], row["mean"]) == ("'=1+1", "-0.5")
     assert json.loads(as_json(bad))["cells"][0]["method"] == bad.cells[0].method
+    together = summarise([bad, bad.model_copy(update={"study": "=1+1"})])
+    assert not re.search(r"<(script|img|svg|iframe|a|input|details|link|object|form)\b", summary.as_html(together))
+    assert "<" not in summary.as_markdown(together)
+    assert "'=1+1" in {row["study"] for row in csv.DictReader(io.StringIO(summary.as_csv(together)))}

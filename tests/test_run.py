@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from conftest import tiny_model, tiny_tokenizer
 from toy import Toy
 
 import bakeoff
+from bakeoff.analysis.table import results
+from bakeoff.cli import main
 from bakeoff.engine.randomness import generator
 from bakeoff.errors import InputError, TrialError
 from bakeoff.methods.combine import Combine
+from bakeoff.report import tables
 from bakeoff.run import plan as planning
 from bakeoff.run.progress import Progress
 from bakeoff.run.run import run
@@ -97,6 +101,22 @@ def test_what_test_items_ask_is_stored_once_and_shown(finished, place):
     assert all(row.prompt[1].content not in path.read_text() for path in store.trials.glob("*/samples.jsonl"))
     page = (store.directory / "report.html").read_text()
     assert f"<pre>{Toy()._rows('toy', 12)[0].prompt[1].content}</pre>" in page
+
+
+def test_the_commands_that_the_page_names_do_it_again(finished, tmp_path, monkeypatch, capsys):
+    """In the directory itself, moved elsewhere: nothing is trained, and the report is the same."""
+    moved = shutil.copytree(finished.store.directory, tmp_path / "moved")
+    told = [command for command, _ in tables.commands(results(finished.store))]
+    assert told[:3] == ["bakeoff plan study.yaml", "bakeoff run study.yaml --out .", "bakeoff report ."]
+    page = (moved / "report.html").read_text()
+    assert all(f"<code>{command}</code>" in page for command in told)
+    monkeypatch.chdir(moved)
+    for command in told[:3]:
+        monkeypatch.setattr(sys, "argv", command.split())
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert exit_.value.code == 0, capsys.readouterr().err
+    assert (moved / "report.html").read_text() == page
 
 
 def test_a_report_names_a_local_model_by_its_folder_not_its_path(finished, place):

@@ -161,9 +161,13 @@ def as_csv(found: Summary) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(Line.model_fields)
     for line in found.lines:
-        values = [getattr(line, name) for name in Line.model_fields]
-        writer.writerow(" ".join(map(str, v)) if isinstance(v, tuple) else "" if v is None else v for v in values)
+        writer.writerow(_field(getattr(line, name)) for name in Line.model_fields)
     return out.getvalue()
+
+
+def _field(value: object) -> object:
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else value
+    return tables.no_formula(text) if isinstance(text, str) else text
 
 
 FORMATS: dict[str, Callable[[Summary], str]] = {

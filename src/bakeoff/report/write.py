@@ -11,7 +11,7 @@ from pathlib import Path
 from bakeoff.analysis.result import Cell, Results
 from bakeoff.analysis.table import results
 from bakeoff.errors import InputError, suggest
-from bakeoff.report import alone, html, latex, markdown
+from bakeoff.report import alone, html, latex, markdown, tables
 from bakeoff.store import durable
 from bakeoff.store.record import Solo
 from bakeoff.store.store import Store
@@ -64,13 +64,8 @@ def _field(cell: Cell, name: str) -> object:
     known = name in Cell.model_fields
     value = getattr(cell, name) if known else getattr(cell.solo, name.removeprefix("solo_"), None)
     if isinstance(value, str):
-        return _no_formula(value)
+        return tables.no_formula(value)
     return " ".join(repr(one) for one in value) if isinstance(value, tuple) else "" if value is None else value
-
-
-def _no_formula(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 FORMATS: dict[str, Callable[[Results], dict[str, str]]] = {

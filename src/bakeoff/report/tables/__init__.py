@@ -36,7 +36,18 @@ from bakeoff.report.tables.sections import (
     value,
 )
 from bakeoff.report.tables.sweeps import outlined, swept, swept_explained
-from bakeoff.report.tables.text import breakable, duration, flops, inert, rate, share, size, step_time, whole
+from bakeoff.report.tables.text import (
+    breakable,
+    duration,
+    flops,
+    inert,
+    no_formula,
+    rate,
+    share,
+    size,
+    step_time,
+    whole,
+)
 from bakeoff.report.tables.tuning import (
     best,
     is_fraction,
@@ -99,6 +110,7 @@ __all__ = [
     "mark",
     "metric",
     "metrics_explained",
+    "no_formula",
     "no_label",
     "outlined",
     "rate",

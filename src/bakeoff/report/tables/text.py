@@ -85,6 +85,11 @@ def inert(text: str) -> str:
     return "".join(character if character.isprintable() else _spelled(character) for character in text)
 
 
+def no_formula(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def _spelled(character: str) -> str:
     if character in "\n\t":
         return character
