@@ -21,7 +21,9 @@ from bakeoff.report.views import Panel, View, palette, panels, tuning_panels, vi
 
 PAGE = Path(__file__).parent / "page"
 STYLES = ("figure.css", "page.css")
-DRAWN = 45  # pairs, those of ten methods, beyond which a table of all has no figures: the page stays small
+# So that a page stays within 1 MB without its samples: beyond so many pairs (those of ten methods) a benchmark's table
+# of all has no figures, and beyond so many of all benchmarks there is none.
+DRAWN, LISTED = 45, 500
 _COUNTED = ("bleu", "bleu_signature")  # a sample's details that tell people nothing: counts for a mean over items
 
 
@@ -51,6 +53,7 @@ def render(results: Results) -> str:
         banner=tables.banner(results),
         configured=_configured(results),
         DRAWN=DRAWN,
+        listed=len(results.comparisons) <= LISTED,
     )  # fmt: skip
 
 
