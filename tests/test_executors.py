@@ -36,18 +36,18 @@ plugins: [{plugin}]
 """
 LORA = "methods={lora: {use: lora, r: 2, target_modules: all-linear}}"
 PLUGIN = '''
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 from typing import ClassVar
 
 sys.path.insert(0, {tests!r})
 from toy import Toy
 
-LEFT = Path(__file__).with_name("left")  # how: and so many times more
+LEFT = Path(__file__).with_name("left")  # how, and so many times more; or so many seconds of sleep
 
 
 class Deadly(Toy):
-    """A toy whose grading takes its process with it, as often as a file says."""
+    """A toy whose grading takes its process with it, as often as a file says, or its time."""
 
     name: ClassVar[str] = "deadly"
     benchmarks: ClassVar[tuple[str, ...]] = ("deadly",)
@@ -55,7 +55,11 @@ class Deadly(Toy):
     def grade(self, examples, completions):
         if LEFT.exists():
             how, left = LEFT.read_text().split()
-            if int(left):
+            if how == "sleep":
+                with LEFT.with_name("graded").open("a") as file:
+                    file.write(f"{{os.getpid()}}\\n")
+                time.sleep(int(left))
+            elif int(left):
                 LEFT.write_text(f"{{how}} {{int(left) - 1}}")
                 if how == "exit":
                     os._exit(7)
@@ -145,7 +149,9 @@ def test_what_else_ends_a_process_fails_its_group(place, how, reason):
 @pytest.mark.slow
 def test_a_worker_dies_with_its_driver(place):
     """Killed with nothing said, the driver leaves nobody behind, and the study is free at once."""
-    command = "from bakeoff.run.run import run; from bakeoff.study.load import load; run(load(%r), %r, executor='process')"
+    command = (
+        "from bakeoff.run.run import run; from bakeoff.study.load import load; run(load(%r), %r, executor='process')"
+    )
     command %= (str(place / "toy.yaml"), str(place / "orphaned"))
     driver = subprocess.Popen([sys.executable, "-c", command])
     until(lambda: list((place / "orphaned").glob("trials/*")))

@@ -116,7 +116,7 @@ Engine = Annotated[
 Executor = Annotated[
     str,
     typer.Option(
-        "--executor", metavar="inline|process", help="Where groups run; a process beside contains what breaks there."
+        "--executor", metavar="inline|process|ray", help="Where groups run: here, in a process beside, on a cluster."
     ),
 ]
 Unsafe = Annotated[

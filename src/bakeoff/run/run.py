@@ -22,7 +22,7 @@ from bakeoff.store.store import Store
 from bakeoff.study.spec import Study
 
 ENGINES = ("auto", "lanes", "reference")
-EXECUTORS = ("inline", "process")
+EXECUTORS = ("inline", "process", "ray")
 
 
 @dataclass(frozen=True)
