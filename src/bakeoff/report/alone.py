@@ -111,7 +111,8 @@ def _plot(title: str, note: str, plot: figures.Plot, legend: Sequence[tuple[Mark
 
 def _map(view: View, map: Map) -> str:
     tall, wide = heat_height(map.grid), WIDE - 2 * EDGE
-    note = f"{map.grid.metric}; {map.grid.down} down, {map.grid.across} across; border: best, or not separable from it"
+    note = f"{map.grid.metric}{', %' if map.grid.percent else ''} [95 % interval]; {map.grid.down} down, "
+    note += f"{map.grid.across} across; border: best, or not separable from it"
     parts = [
         _inside(map.heat, EDGE, _HEAD, wide, tall),
         _inside(map.ramp, EDGE, _HEAD + tall + 8, wide, 14),
