@@ -439,7 +439,7 @@ def test_a_trial_that_cannot_be_graded_fails_alone(place, monkeypatch):
     settings = ["tasks=[{use: toy, validation: 8, split: validation}]", "seeds=[0, 1, 2]"]
     only = "methods={lora: {use: lora, r: 2, target_modules: all-linear}}"
     with monkeypatch.context() as patch:
-        patch.setattr("bakeoff.run.group.graded", second_fails)
+        patch.setattr("bakeoff.engine.evaluate.graded", second_fails)
         outcome = run(load(place / "toy.yaml", [*settings, only]), place / "ungraded")
     assert [(r.trial.seed, r.status, r.reason) for r in outcome.failed] == [
         (1, "failed", "2 of 100 samples could not be graded")

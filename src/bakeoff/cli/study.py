@@ -188,7 +188,8 @@ def _run(
             outcome = execute(job, watch, unsafe_no_sandbox=unsafe)
     except KeyboardInterrupt:
         done = f"`bakeoff report {job.store.directory}` shows them"
-        console.print(f"Finished trials are kept ({done}); run the same command again to go on.", soft_wrap=True)
+        kept = f"Finished trials are kept ({done}), and how far the others came"
+        console.print(f"{kept}; run the same command again to go on.", soft_wrap=True)
         raise
     _close(study, outcome)
 

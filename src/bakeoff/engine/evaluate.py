@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,14 +18,21 @@ from bakeoff.study.spec import Answering, Decoding
 from bakeoff.tasks.task import Completion, Example, Task
 
 SCORED_TOKENS = {"cpu": 4_096, "cuda": 65_536}  # tokens of one scoring pass, over all lanes
+PORTION_PASSES = 16  # scoring passes of a portion
+PORTION = {"cpu": 1_024, "cuda": 8_192}  # completions of a lane's portion: many times the slots, few idle at its end
 LEFT_OUT = 0.01  # share of a benchmark's samples that may go without a grade
+
+
+def nothing() -> None:
+    """What is done between two passes where nobody asks for more."""
 
 
 @dataclass(frozen=True)
 class Questions:
     """A benchmark's examples as token ids for one context length, and how they are to be answered.
 
-    `references` are the reference answers behind their prompts, where a `generate` task asks for their `loss`.
+    `references` are the reference answers behind their prompts, where a `generate` task asks for their `loss`. Of a
+    benchmark asked in portions, `portion` counts these from 0.
     """
 
     task: Task
@@ -35,6 +42,13 @@ class Questions:
     decoding: Decoding
     scored: bool  # labels are scored by likelihood; else text is written
     references: tuple[Encoded, ...] = ()
+    portion: int = 0
+
+    def only(self, portion: int, indices: Sequence[int]) -> Questions:
+        """Some of the examples, as a portion of the benchmark."""
+        picked = (tuple(rows[i] for i in indices if rows) for rows in (self.examples, self.encoded, self.references))
+        examples, encoded, references = picked
+        return replace(self, examples=examples, encoded=encoded, references=references, portion=portion)
 
     @property
     def cut(self) -> int:
@@ -70,21 +84,37 @@ def questions(
     return Questions(task, benchmark, tuple(examples), encoded, how, scored, references)
 
 
-Answer = Callable[[Questions], list[list[list[Completion]]]]  # -> [lanes][examples][draws]
+def portions(lanes: Lanes, ask: Questions) -> list[Questions]:
+    """The benchmark in portions, each answered by itself and kept: a function of the examples and the lanes' number.
+
+    Scored ones are runs of whole passes, so that the passes, and with them all numbers, are those of one portion. Text
+    is drawn in about PORTION completions: what their end costs, when slots idle, is little beside that.
+    """
+    device, count = lanes.backbone.device.type, len(ask.examples)
+    if ask.scored:
+        passes = _within(ask.encoded, SCORED_TOKENS.get(device, 4_096) // len(lanes.adapters))
+        runs = [passes[i : i + PORTION_PASSES] for i in range(0, len(passes), PORTION_PASSES)]
+        return [ask.only(n, sorted(i for one in run for i in one)) for n, run in enumerate(runs)]
+    several = min(count, max(1, round(count * ask.decoding.samples / PORTION.get(device, 1_024))))
+    ends = [count * n // several for n in range(several + 1)]
+    return [ask.only(n, range(*ends[n : n + 2])) for n in range(several)]
 
 
-def answer(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[list[Completion]]]:
+def answer(
+    lanes: Lanes, ask: Questions, keys: Sequence[str], beat: Callable[[], None] = nothing
+) -> list[list[list[Completion]]]:
     """Every lane's completions of every example: one where labels are scored, `samples` draws where text is drawn.
 
-    `keys` are the lanes' trial keys, from which the sampled draws' random numbers come.
+    `keys` are the lanes' trial keys, from which the sampled draws' random numbers come. `beat` is called after each
+    pass, and may raise to give up. [lanes][examples][draws]
     """
     if ask.scored:
         return [
             [[chosen(example, scores)] for example, scores in zip(ask.examples, lane, strict=True)]
-            for lane in score(lanes, ask.encoded)
+            for lane in score(lanes, ask.encoded, beat)
         ]
-    drawn = _generated(lanes, ask, keys)
-    return [with_losses(ask, *each) for each in zip(drawn, score(lanes, ask.references), strict=True)]
+    drawn = _generated(lanes, ask, keys, beat)
+    return [with_losses(ask, *each) for each in zip(drawn, score(lanes, ask.references, beat), strict=True)]
 
 
 def with_losses(
@@ -115,7 +145,7 @@ def chosen(example: Example, scores: Sequence[float]) -> Completion:
 
 
 @torch.inference_mode()
-def score(lanes: Lanes, items: Sequence[Encoded]) -> list[list[list[float]]]:
+def score(lanes: Lanes, items: Sequence[Encoded], beat: Callable[[], None] = nothing) -> list[list[list[float]]]:
     """The log-probability (nats) of every leaf of every item, summed over its tokens: [lanes][items][leaves]."""
     count = len(lanes.adapters)
     found: list[list[list[float]]] = [[[0.0] * len(item.leaves) for item in items] for _ in range(count)]
@@ -132,10 +162,13 @@ def score(lanes: Lanes, items: Sequence[Encoded]) -> list[list[list[float]]]:
             want.lane.tolist(), want.item.tolist(), want.leaf.tolist(), each, strict=True
         ):
             found[lane][batch[item]][leaf] += value
+        beat()
     return found
 
 
-def _generated(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[list[Completion]]]:
+def _generated(
+    lanes: Lanes, ask: Questions, keys: Sequence[str], beat: Callable[[], None]
+) -> list[list[list[Completion]]]:
     draws = ask.decoding.samples
     requests = [
         [
@@ -146,27 +179,28 @@ def _generated(lanes: Lanes, ask: Questions, keys: Sequence[str]) -> list[list[l
         for key in keys
     ]
     tokenizer = lanes.backbone.tokenizer
-    generate(lanes, requests, ask.decoding, end_ids(tokenizer))
+    generate(lanes, requests, ask.decoding, end_ids(tokenizer), beat=beat)
     done = [[Completion(text=decode(tokenizer, r.ids), truncated=not r.stopped) for r in lane] for lane in requests]
     return [[lane[i : i + draws] for i in range(0, len(lane), draws)] for lane in done]
 
 
-def graded(ask: Questions, completions: Sequence[Sequence[Completion]]) -> list[Sample]:
-    """One lane's completions, graded, as samples in the order of the examples and draws.
+def check(samples: Sequence[Sample]) -> None:
+    """TrialError where more than LEFT_OUT of a benchmark's samples have no grade: the rest would mean too little."""
+    lost = [sample for sample in samples if not sample.scores]
+    if lost and len(lost) / len(samples) > LEFT_OUT:
+        why = lost[0].detail.get("why", "no reason given")
+        told = f"{len(lost)} of {len(samples)} samples could not be graded, more than {LEFT_OUT:.0%}"
+        raise TrialError(f"{lost[0].benchmark}: {told}: {why}")
 
-    TrialError where more than LEFT_OUT of them could not be graded: what is left would mean too little.
-    """
+
+def graded(ask: Questions, completions: Sequence[Sequence[Completion]]) -> list[Sample]:
+    """One lane's completions of a benchmark or a portion, graded, as samples in the order of its examples and draws."""
     pairs = [
         (example, draw, one)
         for example, own in zip(ask.examples, completions, strict=True)
         for draw, one in enumerate(own)
     ]
     grades = ask.task.grade([example for example, _, _ in pairs], [one for _, _, one in pairs])
-    lost = [grade for grade in grades if not grade.scores]
-    if lost and len(lost) / len(grades) > LEFT_OUT:
-        why = lost[0].detail.get("why", "no reason given")
-        told = f"{len(lost)} of {len(grades)} samples could not be graded, more than {LEFT_OUT:.0%}"
-        raise TrialError(f"{ask.benchmark}: {told}: {why}")
     return [
         Sample(
             benchmark=ask.benchmark,

@@ -6,7 +6,7 @@ step decodes one token in each slot; a finished sequence frees its slot for the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,14 +91,16 @@ def generate(
     decoding: Decoding,
     stop: Sequence[int],
     slots: int | None = None,
+    beat: Callable[[], None] | None = None,
 ) -> None:
     """Complete every request of every lane (lane i owns requests[i]) until a `stop` token or `max_new_tokens`.
 
-    Greedy at temperature 0, else temperature and nucleus sampling, each token from the request's own uniforms.
+    Greedy at temperature 0, else temperature and nucleus sampling, each token from the request's own uniforms. `beat`
+    is called after each token, and may raise to give up.
     """
     width = slots or SLOTS.get(lanes.backbone.device.type, 64)
     width = max(1, min(width, max(map(len, requests))))
-    _Decoder(lanes, requests, decoding, frozenset(stop), width).run()
+    _Decoder(lanes, requests, decoding, frozenset(stop), width).run(beat)
 
 
 class _Decoder:
@@ -115,7 +117,7 @@ class _Decoder:
         self.cache = SlotCache(backbone.layers, len(self.slots), backbone.heads, capacity, backbone.head_dim, like)
         self.last = torch.zeros(len(self.slots), dtype=torch.long, device=like.device)
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] | None) -> None:
         while any(self.queues) or any(self.slots):
             waiting, free = any(self.queues), self.slots.count(None)
             if waiting and 2 * free >= len(self.slots):
@@ -124,6 +126,8 @@ class _Decoder:
                 self._shrink()
             if any(self.slots):
                 self._advance()
+            if beat:
+                beat()
 
     def _refill(self) -> None:
         """Read as many waiting prompts as there are free slots, and draw each one's first token."""

@@ -112,7 +112,7 @@ def _trained(own: _Engine, trial: Trial, examples: Sequence[Encoded]) -> dict[st
     steps, learner.steps = min(TIMED_STEPS, learner.steps), 1
     own.train(learner, None)
     marks = [(_now(device), learner.tokens)]
-    learner.steps = steps
+    learner.steps = 1 + steps
     learner.adapter.train()
     forgotten = _forget_peak(device)
     own.train(learner, lambda *_: marks.append((_now(device), learner.tokens)))

@@ -7,7 +7,7 @@ split into a linear module for each role, which is what a role means.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,17 @@ class Plain(Adapter):
 
     def after_step(self, step: int) -> None:
         self.adapter.after_step(step)
+
+    def state(self) -> dict[str, Tensor]:
+        """What is trained, and what PEFT holds beside the base's weights, such as AdaLoRA's count of ranks."""
+        own = {name: p for name, p in self.named_parameters() if p.requires_grad or "default" in name.split(".")}
+        return own | dict(self.named_buffers())
+
+    def memory(self) -> dict[str, Tensor]:
+        return self.adapter.memory()
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        self.adapter.recall(memory)
 
     def seed_noise(self, generator: torch.Generator) -> None:
         """For the parts that PEFT does not have; PEFT's dropout draws from torch's own generator."""

@@ -7,7 +7,7 @@ weights that the lanes engine would start from: PEFT is given the method's adapt
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,28 +15,45 @@ import torch
 from torch import Tensor, nn
 
 from bakeoff.data.messages import Encoded, decode, end_ids
-from bakeoff.engine.evaluate import Questions, chosen, mean_loss, with_losses
+from bakeoff.engine.evaluate import Questions, chosen, mean_loss, nothing, with_losses
 from bakeoff.engine.plain import Plain
 from bakeoff.engine.randomness import generator
 from bakeoff.engine.train import Learner, Progress, update
+from bakeoff.errors import TrialError
 from bakeoff.tasks.task import Completion
 
 EVAL_BATCH = 32
+PORTION = 256  # examples that are answered before what came out is kept
 
 
 def train(learner: Learner, progress: Progress | None = None) -> float:
-    """Train one learner, whose adapter is a Plain model, to its last step; returns the seconds that took."""
+    """Train one learner, whose adapter is a Plain model, from where it is to its last step; the seconds that took."""
     started = time.perf_counter()
     with torch.random.fork_rng():
-        torch.manual_seed(generator(learner.seed, "dropout").initial_seed())
-        for step in range(learner.steps):
-            loss = train_step(learner, [learner.examples[i] for i in next(learner.order)], step)
+        torchs = _seeded(learner)
+        while not learner.trained:
+            loss = train_step(learner, [learner.examples[i] for i in next(learner.order)], learner.done)
+            learner.chance = {name: one.get_state() for name, one in torchs.items()}
             if progress:
-                progress(step + 1, learner.steps, {learner.name: loss})
-            if learner.diverged:
-                break
+                progress(learner.done, learner.steps, {learner.name: loss})
     learner.end()
     return time.perf_counter() - started
+
+
+def _seeded(learner: Learner) -> dict[str, torch.Generator]:
+    """Torch's own generators, of which PEFT's dropout draws, at their start or as the learner's last step left them."""
+    assert isinstance(learner.adapter, Plain)
+    device = learner.adapter.backbone.device
+    torch.manual_seed(generator(learner.seed, "dropout").initial_seed())
+    found = {"cpu": torch.default_generator}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.default_generators[device.index or 0]
+    if learner.done and not learner.trained:
+        if found.keys() != learner.chance.keys():
+            raise TrialError(f"the states of torch's generators are those of {sorted(learner.chance)}")
+        for name, one in found.items():
+            one.set_state(learner.chance[name])
+    return found
 
 
 def train_step(learner: Learner, batch: Sequence[Encoded], step: int) -> float:
@@ -68,18 +85,34 @@ def _loss(model: Plain, batch: Sequence[Encoded]) -> Tensor:
     return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
 
 
+def portions(ask: Questions) -> list[Questions]:
+    """The benchmark in portions of PORTION examples or a few more, each answered by itself and kept.
+
+    They are runs of whole batches, which are those of one portion; where there are several, each draws for itself.
+    """
+    runs = [[i] for i in range(len(ask.examples))] if ask.scored else _alike(ask.encoded)
+    found: list[list[int]] = [[]]
+    for run in runs:
+        if len(found[-1]) >= PORTION:
+            found.append([])
+        found[-1] += run
+    return [ask.only(n, sorted(indices)) for n, indices in enumerate(found)]
+
+
 @torch.inference_mode()
-def answer(model: Plain, ask: Questions, key: str) -> list[list[Completion]]:
-    """One trial's completions of every example: labels scored in padded batches, text by `generate`."""
+def answer(model: Plain, ask: Questions, key: str, beat: Callable[[], None] = nothing) -> list[list[Completion]]:
+    """One trial's completions of every example: labels scored in padded batches, text by `generate`.
+
+    `beat` is called after each batch, and may raise to give up.
+    """
     if ask.scored:
-        return [
-            [chosen(example, scores)] for example, scores in zip(ask.examples, score(model, ask.encoded), strict=True)
-        ]
-    return with_losses(ask, _generated(model, ask, key), score(model, ask.references))
+        scores = score(model, ask.encoded, beat)
+        return [[chosen(example, own)] for example, own in zip(ask.examples, scores, strict=True)]
+    return with_losses(ask, _generated(model, ask, key, beat), score(model, ask.references, beat))
 
 
 @torch.inference_mode()
-def score(model: Plain, items: Sequence[Encoded]) -> list[list[float]]:
+def score(model: Plain, items: Sequence[Encoded], beat: Callable[[], None] = nothing) -> list[list[float]]:
     """The log-probability (nats) of every leaf of every item, summed over its tokens."""
     pairs = [(i, leaf) for i, item in enumerate(items) for leaf in item.leaves]
     found: list[list[float]] = [[] for _ in items]
@@ -90,6 +123,7 @@ def score(model: Plain, items: Sequence[Encoded]) -> list[list[float]]:
             own = logits[row, : len(leaf)]
             own = (own.float() if own.dtype in (torch.float16, torch.bfloat16) else own).log_softmax(-1)
             found[i].append(float(own[torch.arange(len(leaf)), torch.tensor(leaf)].sum()))
+        beat()
     return found
 
 
@@ -98,10 +132,10 @@ def text_loss(model: Plain, items: Sequence[Encoded]) -> float:
     return mean_loss(items, score(model, items))
 
 
-def _generated(model: Plain, ask: Questions, key: str) -> list[list[Completion]]:
-    """Prompts of equal length together, so that nothing is padded; what the model's own generation settings say is off.
+def _generated(model: Plain, ask: Questions, key: str, beat: Callable[[], None]) -> list[list[Completion]]:
+    """Text in batches of `_alike` prompts; what the model's own generation settings say is off.
 
-    Draws come from torch's generator, seeded by the trial and the benchmark: they depend on the whole benchmark.
+    Draws come from torch's generator, seeded by the trial, the benchmark and its portion: they depend on all of that.
     """
     from transformers import GenerationConfig
 
@@ -112,17 +146,22 @@ def _generated(model: Plain, ask: Questions, key: str) -> list[list[Completion]]
         num_return_sequences=how.samples, **(drawn if how.temperature else {}),
     )  # fmt: skip
     found: list[list[Completion]] = [[] for _ in ask.encoded]
-    by_length = sorted(range(len(ask.encoded)), key=lambda i: (len(ask.encoded[i].prompt), i))
+    purpose = f"{key}/{ask.benchmark}" + (f"/{ask.portion}" if ask.portion else "")
     with torch.random.fork_rng():
-        torch.manual_seed(generator(None, f"{key}/{ask.benchmark}").initial_seed())
-        for _, group in groupby(by_length, key=lambda i: len(ask.encoded[i].prompt)):
-            members = list(group)
-            for start in range(0, len(members), EVAL_BATCH):
-                batch = members[start : start + EVAL_BATCH]
-                out = model.generate([ask.encoded[i].prompt for i in batch], config)
-                for i, ids in zip([i for i in batch for _ in range(how.samples)], out, strict=True):
-                    found[i].append(_completion(model.backbone.tokenizer, ids, stop))
+        torch.manual_seed(generator(None, purpose).initial_seed())
+        for batch in _alike(ask.encoded):
+            out = model.generate([ask.encoded[i].prompt for i in batch], config)
+            for i, ids in zip([i for i in batch for _ in range(how.samples)], out, strict=True):
+                found[i].append(_completion(model.backbone.tokenizer, ids, stop))
+            beat()
     return found
+
+
+def _alike(items: Sequence[Encoded]) -> list[list[int]]:
+    """Prompts of equal length together, EVAL_BATCH at most, so that nothing is padded."""
+    by_length = sorted(range(len(items)), key=lambda i: (len(items[i].prompt), i))
+    groups = (list(group) for _, group in groupby(by_length, key=lambda i: len(items[i].prompt)))
+    return [own[start : start + EVAL_BATCH] for own in groups for start in range(0, len(own), EVAL_BATCH)]
 
 
 def _completion(tokenizer: Any, ids: list[int], stop: list[int]) -> Completion:

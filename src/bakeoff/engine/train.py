@@ -31,9 +31,10 @@ _NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm
 
 @dataclass
 class Learner:
-    """One adapter in training: its data, its optimiser, its schedule, and what came of it.
+    """One adapter in training: its data, its optimiser, its schedule, and what came of it after `done` steps.
 
     `uniform` is the loss (nats) of a guess among all tokens alike, by which an exploded loss is told; without it none.
+    `chance` holds the states of torch's own generators after the last step, where PEFT draws from them.
     """
 
     name: str
@@ -45,14 +46,26 @@ class Learner:
     curve: list[CurveRow] = field(default_factory=list)
     tokens: int = 0
     diverged: str = ""
+    chance: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.steps = total_steps(len(self.examples), self.training)
-        self.order = batches(len(self.examples), self.training, self.seed)
+        self.advance(0)
         self.optimizer, self.schedule = optimizer(self.adapter, self.training, self.steps)
-        self.adapter.seed_noise(generator(self.seed, "dropout"))
+        self.noise = generator(self.seed, "dropout")
+        self.adapter.seed_noise(self.noise)
         self.adapter.begin(self.steps)
         self.adapter.train()
+
+    @property
+    def trained(self) -> bool:
+        """Whether no step is to come."""
+        return bool(self.diverged) or self.done >= self.steps
+
+    def advance(self, done: int) -> None:
+        """Go to the place in the data after `done` steps."""
+        self.done = done
+        self.order = batches(len(self.examples), self.training, self.seed, done)
 
     def end(self) -> None:
         """Nothing is trained any more: what was must be finite numbers."""
@@ -64,14 +77,14 @@ Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, loss by
 
 
 def train(lanes: Lanes, learners: Sequence[Learner], progress: Progress | None = None) -> float:
-    """Train every learner (lane i is learner i) to its last step; returns the seconds that took.
+    """Train every learner (lane i is learner i) from where it is to its last step; returns the seconds that took.
 
     A learner whose loss or gradient is no longer finite, or whose loss explodes, is marked `diverged` and left out; the
     others go on untouched.
     """
     started = time.perf_counter()
-    for step in range(max(learner.steps for learner in learners)):
-        active = [i for i, one in enumerate(learners) if step < one.steps and not one.diverged]
+    for step in range(max(one.done for one in learners), max(one.steps for one in learners)):
+        active = [i for i, one in enumerate(learners) if not one.trained]
         if not active:
             break
         running = [learners[i] for i in active]
@@ -131,6 +144,7 @@ def update(learner: Learner, loss: float, step: int) -> None:
         learner.schedule.step()
         learner.adapter.after_step(step + 1)
         learner.diverged = exploded(learner.curve, learner.uniform)
+    learner.done = step + 1
     learner.optimizer.zero_grad(set_to_none=True)
 
 
@@ -170,14 +184,14 @@ def total_steps(examples: int, training: Training) -> int:
     return math.ceil(training.num_train_epochs * math.ceil(micro / training.gradient_accumulation_steps))
 
 
-def batches(examples: int, training: Training, seed: int) -> Iterator[list[int]]:
-    """Endless optimiser steps' example indices: each epoch a new order, by the seed and the epoch alone."""
+def batches(examples: int, training: Training, seed: int, start: int = 0) -> Iterator[list[int]]:
+    """Endless steps' example indices, from step `start` on: each epoch a new order, by the seed and the epoch alone."""
     size = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    epoch = 0
+    epoch, first = divmod(start, math.ceil(examples / size))
     while True:
         order = torch.randperm(examples, generator=generator(seed, f"order/{epoch}")).tolist()
-        yield from (order[i : i + size] for i in range(0, examples, size))
-        epoch += 1
+        yield from (order[i : i + size] for i in range(first * size, examples, size))
+        epoch, first = epoch + 1, 0
 
 
 def _parts(items: Sequence[list[Encoded]], budget: int) -> list[list[list[Encoded]]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,7 +20,7 @@ from bakeoff.analysis.collapsed import collapsed
 from bakeoff.data.messages import Encoded, encode_text, encode_training
 from bakeoff.engine import evaluate, meter, prove, reference
 from bakeoff.engine import train as training
-from bakeoff.engine.evaluate import Questions, graded, questions
+from bakeoff.engine.evaluate import Questions, questions
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.plain import Plain
 from bakeoff.engine.randomness import generator
@@ -30,7 +29,10 @@ from bakeoff.errors import BakeoffError, StorageError, TrialError, redacted
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
-from bakeoff.run import memory
+from bakeoff.run import checkpoint, memory
+from bakeoff.run.checkpoint import Made
+from bakeoff.run.course import Answered, Course
+from bakeoff.run.interrupt import Interrupt
 from bakeoff.run.memory import TooLarge
 from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
@@ -50,6 +52,8 @@ class Workplace:
     engine: str
     executor: str
     progress: Progress
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    checkpoint_seconds: float = field(default_factory=lambda: checkpoint.SECONDS)
     _backbone: Backbone | None = None
     _held: tuple[str, Quantize | None] | None = None
     _doubt: str = ""
@@ -154,6 +158,7 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
 
     TooLarge, and nothing is recorded, where memory ran out for several trials at once.
     """
+    place.interrupt.check()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     about, short = _About(place, number, len(trials), started), ""
     try:
@@ -205,7 +210,7 @@ def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list
     starts = [_weights(adapter) for adapter in adapters]
     try:
         work = _lanes_engine if about.engine == "lanes" else _reference_engine
-        outcomes = work(place, backbone, trials, adapters, context)
+        outcomes = work(place, about, backbone, trials, adapters, context)
         return [
             _stored(place, about, backbone, *each)
             for each in zip(trials, methods, adapters, outcomes, starts, strict=True)
@@ -216,66 +221,131 @@ def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list
 
 
 @dataclass
+class _Graded:
+    """One trial's graded answers; `failure` says why some could not be graded, and the others of its group go on."""
+
+    samples: list[Sample] = field(default_factory=list)
+    benchmarks: dict[str, Benchmark] = field(default_factory=dict)
+    failure: TrialError | None = None
+    _portions: list[Sample] = field(default_factory=list)
+
+    def grade(self, part: Questions, completions: Sequence[Sequence[Completion]]) -> None:
+        """Grade a portion of a benchmark."""
+        try:
+            self._portions += evaluate.graded(part, completions)
+        except TrialError as error:
+            self.failure = self.failure or error
+
+    def close(self, ask: Questions) -> None:
+        """Put a benchmark's portions together, in the order of its examples."""
+        found, self._portions = self._portions, []
+        try:
+            evaluate.check(found)
+        except TrialError as error:
+            self.failure = self.failure or error
+        if not self.failure:
+            order = {example.id: i for i, example in enumerate(ask.examples)}
+            found.sort(key=lambda sample: order[sample.id])
+            self.samples += found
+            self.benchmarks[ask.benchmark] = _benchmark(ask, found)
+
+
+@dataclass
 class _Outcome:
     learner: Learner | None
-    samples: list[Sample]
-    benchmarks: dict[str, Benchmark]
+    graded: _Graded
     train_seconds: float
     eval_seconds: float
     peak_bytes: int | None
-    text_loss: float | None = None
-    failure: TrialError | None = None  # of this trial alone: its answers could not be graded
+    text_loss: float | None
+    resumed_at: tuple[int, ...]
+
+
+# An engine yields its trials' outcomes one after another; what it yielded is stored before it is asked for the next.
 
 
 def _lanes_engine(
-    place: Workplace, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter], context: int
-) -> list[_Outcome]:
-    lanes = Lanes(backbone, adapters)
+    place: Workplace, about: _About, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter],
+    context: int,
+) -> Iterator[_Outcome]:  # fmt: skip
     learners = _learners(place, backbone, trials, adapters, context)
+    course = Course(place, about.made(trials), learners, lambda: _peak(backbone, about.size))
     _reset_peak(backbone)
-    seconds = training.train(lanes, [one for one in learners if one], place.progress.step) if any(learners) else 0.0
+    lanes = Lanes(backbone, adapters)
+    if training_ones := [one for one in learners if one]:
+        course.train(lambda stepped: training.train(lanes, training_ones, stepped))
+    for adapter in adapters:
+        adapter.eval()
     alive = [i for i, one in enumerate(learners) if one is None or not one.diverged]
-    asked = place.questions(trials[0], backbone, context)
-    started = time.perf_counter()
-    answers: list[list[Any]] = []
-    for ask in asked if alive else []:
-        place.progress.evaluating(ask.benchmark)
-        for adapter in adapters:
-            adapter.eval()
-        answers.append(evaluate.answer(lanes.subset(alive), ask, [trials[i].key() for i in alive]))
-    answering = (time.perf_counter() - started) / max(1, len(alive))
-    peak, items = _peak(backbone, trials), place.held_out(backbone, context)
-    told = evaluate.text_losses(lanes.subset(alive), items) if items and alive else []
-    losses = dict(zip(alive, told, strict=False))
-    outcomes = []
+    answering, keys = lanes.subset(alive), [trials[i].key() for i in alive]
+    graded = _answers(
+        course, place.questions(trials[0], backbone, context) if alive else (), len(alive),
+        lambda ask: evaluate.portions(answering, ask),
+        lambda part: evaluate.answer(answering, part, keys, course.beat),
+    )  # fmt: skip
+    items = place.held_out(backbone, context)
+    told = evaluate.text_losses(answering, items) if items and alive else []
+    found, losses = dict(zip(alive, graded, strict=True)), dict(zip(alive, told, strict=False))
     for i, learner in enumerate(learners):
-        own = [found[alive.index(i)] for found in answers] if i in alive else []
-        outcomes.append(_outcome(asked, own, learner, seconds / len(trials), answering, peak, losses.get(i)))
-    return outcomes
+        yield _Outcome(
+            learner, found.get(i, _Graded()), course.train_seconds / len(trials),
+            course.eval_seconds / max(1, len(alive)), course.peak_bytes(), losses.get(i), course.resumed_at,
+        )  # fmt: skip
+    if not any(one.failure for one in graded):
+        course.checkpoints.drop()
 
 
 def _reference_engine(
-    place: Workplace, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter], context: int
-) -> list[_Outcome]:
-    outcomes = []
-    asked = place.questions(trials[0], backbone, context)
+    place: Workplace, about: _About, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter],
+    context: int,
+) -> Iterator[_Outcome | None]:  # fmt: skip
+    """Each trial by itself; None for one that is stored already."""
     for trial, adapter in zip(trials, adapters, strict=True):
-        model = Plain(backbone, adapter)
-        (learner,) = _learners(place, backbone, [trial], [model], context)
-        _reset_peak(backbone)
-        seconds = reference.train(learner, place.progress.step) if learner else 0.0
-        model.eval()
-        model.collect()
-        started = time.perf_counter()
-        answers = []
-        for ask in asked if not (learner and learner.diverged) else []:
-            place.progress.evaluating(ask.benchmark)
-            answers.append(reference.answer(model, ask, trial.key()))
-        answering, peak = time.perf_counter() - started, _peak(backbone, trials)
-        items = place.held_out(backbone, context)
-        loss = reference.text_loss(model, items) if items and answers else None
-        outcomes.append(_outcome(asked, answers, learner, seconds, answering, peak, loss))
-    return outcomes
+        if place.finished(trial):
+            yield None
+        else:
+            yield from _by_itself(place, about, backbone, trial, adapter, context)
+
+
+def _by_itself(
+    place: Workplace, about: _About, backbone: Backbone, trial: Trial, adapter: Adapter, context: int
+) -> Iterator[_Outcome]:
+    model = Plain(backbone, adapter)
+    (learner,) = _learners(place, backbone, [trial], [model], context)
+    course = Course(place, about.made([trial]), [learner], lambda: _peak(backbone, about.size))
+    _reset_peak(backbone)
+    if learner:
+        course.train(lambda stepped: reference.train(learner, stepped))
+    model.eval()
+    model.collect()
+    asked = () if learner and learner.diverged else place.questions(trial, backbone, context)
+    (graded,) = _answers(
+        course, asked, 1, reference.portions,
+        lambda part: [reference.answer(model, part, trial.key(), course.beat)],
+    )  # fmt: skip
+    items = place.held_out(backbone, context)
+    loss = reference.text_loss(model, items) if items and asked else None
+    yield _Outcome(
+        learner, graded, course.train_seconds, course.eval_seconds, course.peak_bytes(), loss, course.resumed_at
+    )
+    if not graded.failure:
+        course.checkpoints.drop()
+
+
+def _answers(
+    course: Course, asked: Sequence[Questions], lanes: int, portions: Callable[[Questions], Sequence[Questions]],
+    answer: Callable[[Questions], Answered],
+) -> list[_Graded]:  # fmt: skip
+    """Every lane's answers to every benchmark, portion by portion: kept as soon as they are there, then graded."""
+    found = [_Graded() for _ in range(lanes)]
+    for ask in asked:
+        course.place.progress.evaluating(ask.benchmark)
+        for part in portions(ask):
+            for one, completions in zip(found, course.answered(part, answer), strict=True):
+                one.grade(part, completions)
+        for one in found:
+            one.close(ask)
+    return found
 
 
 def _learners(
@@ -295,22 +365,6 @@ def _learners(
         else None
         for trial, adapter in zip(trials, adapters, strict=True)
     ]
-
-
-def _outcome(
-    asked: Sequence[Questions], answers: Sequence[list[list[Completion]]], learner: Learner | None,
-    train_seconds: float, eval_seconds: float, peak: int | None, text_loss: float | None,
-) -> _Outcome:  # fmt: skip
-    samples: list[Sample] = []
-    benchmarks: dict[str, Benchmark] = {}
-    for ask, own in zip(asked, answers, strict=False):
-        try:
-            found = graded(ask, own)
-        except TrialError as error:  # the others of the group are not to be lost over it
-            return _Outcome(learner, [], {}, train_seconds, eval_seconds, peak, failure=error)
-        samples += found
-        benchmarks[ask.benchmark] = _benchmark(ask, found)
-    return _Outcome(learner, samples, benchmarks, train_seconds, eval_seconds, peak, text_loss)
 
 
 def _benchmark(ask: Questions, samples: Sequence[Sample]) -> Benchmark:
@@ -355,19 +409,21 @@ def _moved(adapter: Adapter, start: dict[str, list[torch.Tensor]]) -> dict[str, 
 
 
 def _stored(
-    place: Workplace, about: _About, backbone: Backbone, trial: Trial, method: Any, adapter: Adapter, out: _Outcome,
+    place: Workplace, about: _About, backbone: Backbone, trial: Trial, method: Any, adapter: Adapter,
+    out: _Outcome | None,
     start: dict[str, list[torch.Tensor]],
 ) -> Record:  # fmt: skip
     """Check the adapter's count, save it, and commit the trial, or that it could not be graded.
 
     A trial that was stored before is left as it is.
     """
-    learner, key = out.learner, trial.key()
-    if place.finished(trial):
+    key = trial.key()
+    if out is None or place.finished(trial):
         return place.store.record(key)
-    if out.failure:
-        return _failed(place, about, trial, out.failure)
-    diverged = (learner.diverged or collapsed(out.samples)) if learner else ""
+    learner, graded = out.learner, out.graded
+    if graded.failure:
+        return _failed(place, about, trial, graded.failure)
+    diverged = (learner.diverged or collapsed(graded.samples)) if learner else ""
     trainable = sum(p.numel() for p in adapter.parameters()) if method.trains else 0
     declared = method.parameters(backbone)
     if trainable != declared:
@@ -385,7 +441,7 @@ def _stored(
         trial=trial,
         status="diverged" if diverged else "done",
         reason=diverged,
-        benchmarks=out.benchmarks,
+        benchmarks=graded.benchmarks,
         counts=_cut(learner.examples) if learner else {},
         text_loss=bare.model_copy(update={"after": out.text_loss}) if bare and out.text_loss is not None else None,
         trainable_params=trainable,
@@ -400,10 +456,12 @@ def _stored(
             peak_bytes=out.peak_bytes,
             solo=about.solo,
         ),
-        provenance=about.provenance.model_copy(update={"sandboxes": _sandboxes(out.samples)}),
+        provenance=about.provenance.model_copy(
+            update={"sandboxes": _sandboxes(graded.samples), "resumed_at": out.resumed_at}
+        ),
         parts=_moved(adapter, start),
     )
-    place.store.commit(trial, record, out.samples, learner.curve if learner else [])
+    place.store.commit(trial, record, graded.samples, learner.curve if learner else [])
     return record
 
 
@@ -438,6 +496,12 @@ class _About:
             started=self.started,
         )
 
+    def made(self, trials: Sequence[Trial]) -> Made:
+        """What checkpoints of these trials, as one, are good for."""
+        versions = {name: one for name, one in self.provenance.versions.items() if name != "python"}
+        keys = tuple(trial.key() for trial in trials)
+        return Made(trials=keys, engine=self.engine, device=self.provenance.device, versions=versions)
+
     def failed(self, trial: Trial, error: Exception) -> Record:
         plan = self.place.plan
         declared = plan.parameters[trial.model, trial.method]
@@ -468,6 +532,6 @@ def _reset_peak(backbone: Backbone) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _peak(backbone: Backbone, trials: Sequence[Trial]) -> int | None:
+def _peak(backbone: Backbone, size: int) -> int | None:
     """The accelerator's peak, where it is one trial's own: nobody else's adapter was there."""
-    return torch.cuda.max_memory_allocated() if backbone.device.type == "cuda" and len(trials) == 1 else None
+    return torch.cuda.max_memory_allocated() if backbone.device.type == "cuda" and size == 1 else None

@@ -9,6 +9,7 @@ from bakeoff.errors import InputError, suggest
 from bakeoff.grading.code import Grader, tiers
 from bakeoff.report import write
 from bakeoff.run import plan as planning
+from bakeoff.run.checkpoint import sweep
 from bakeoff.run.choose import advanced
 from bakeoff.run.disk import Disk, check, disk
 from bakeoff.run.group import Workplace
@@ -64,8 +65,10 @@ def run(
 ) -> Outcome:
     """Run every trial of the study that is not stored yet, and write the report. Run again = resume.
 
-    `out` defaults to `runs/<study>`. A group with a trial missing runs again as the group it was, so that its numbers
-    are those of an undisturbed run; failed trials are tried again, diverged ones are not: they would diverge again.
+    `out` defaults to `runs/<study>`. A group with a trial missing runs again as the group it was, from its latest
+    checkpoint if it has one, so that its numbers are those of an undisturbed run; failed trials are tried again,
+    diverged ones are not: they would diverge again. On the main thread SIGINT and SIGTERM end the run with a
+    KeyboardInterrupt: the first one once the step under way is done and saved, the second one at once.
     InputError before anything is written. `unsafe_no_sandbox` runs what a model wrote unprotected, as the report says.
     """
     job = prepare(study, out, engine=engine, executor=executor, group_size=group_size)
@@ -139,7 +142,9 @@ def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
         progress.start(len(trials_of(plan)), kept)
         with Pulse(progress, store) as pulse:
             place = Workplace(plan, store, job.engine, job.executor, pulse)
-            done = work(place)
+            with place.interrupt.heeded():
+                done = work(place)
+        sweep(store, [one for one in place.plan.groups if not all(store.finished(trial.key()) for trial in one)])
         write(store)
     records = [store.record(trial.key()) for trial in trials_of(place.plan) if store.has(trial.key())]
     failed = tuple(one for one in records if one.status in _lost(place.plan.tunes(one.trial)))

@@ -1,7 +1,8 @@
 """Worker: the process of the `process` executor. It is given groups and tells what becomes of them, in lines of JSON.
 
-A line is a list, its name first. Asked: `["setting", Setting]` once, then `["group", Errand]` again and again. Told:
-what Progress has, and how a group ended. It ends when the other end of its socket closes.
+A line is a list, its name first. Asked: `["setting", Setting]` once, then `["group", Errand]` again and again, and
+`["stop"]` where the run was asked to stop. Told: what Progress has, and how a group ended. It ends when the other end
+of its socket closes.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def main() -> None:
         return
     line.tell("ready")
     threading.Thread(target=_listen, args=(line, asked, place), daemon=True).start()
-    with tiers.unprotected(told["unsafe"]):
+    with tiers.unprotected(told["unsafe"]), place.interrupt.heeded():
         while True:
             _, errand = asked.get()
             _carry_out(line, place, Errand.model_validate_json(json.dumps(errand)))
@@ -111,7 +112,10 @@ def _listen(line: Line, asked: queue.SimpleQueue[list[Any]], place: Workplace) -
     """Take what is asked while the work goes on; with the run, its worker ends at once."""
     try:
         while message := line.hear():
-            asked.put(message)
+            if message[0] == "stop":
+                place.interrupt.asked = True
+            else:
+                asked.put(message)
     finally:
         os._exit(0)
 

@@ -133,7 +133,10 @@ class Part(Frozen):
 
 
 class Provenance(Frozen):
-    """How it ran: never part of a trial's identity. `sandboxes` are the tiers that held model-written code."""
+    """How it ran: never part of a trial's identity. `sandboxes` are the tiers that held model-written code.
+
+    `resumed_at` are the optimiser steps at which it went on from a checkpoint, once for each time that a run had died.
+    """
 
     engine: str
     executor: str
@@ -145,6 +148,7 @@ class Provenance(Frozen):
     versions: dict[str, str]
     started: str
     sandboxes: tuple[str, ...] = ()
+    resumed_at: tuple[int, ...] = ()
 
 
 class Record(Frozen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,18 @@ class Adapter(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Called after each optimiser step, with its number from 1; the gradients are still there."""
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that training changes: the trained parameters, and buffers."""
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return trained | dict(self.named_buffers())
+
+    def memory(self) -> dict[str, Tensor]:
+        """What `after_step` keeps for later steps beside `state`, as tensors; `recall` takes it back."""
+        return {}
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        """Be as when `memory` was called."""
 
     def rates(self) -> dict[nn.Parameter, float]:
         """The parameters that learn at a rate of their own, with that rate."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,15 @@ class CombinedAdapter(Adapter):
     def after_step(self, step: int) -> None:
         for part in self._adapters:
             part.after_step(step)
+
+    def memory(self) -> dict[str, Tensor]:
+        own = self.members()
+        return {f"{name}/{key}": tensor for name, part in own.items() for key, tensor in part.memory().items()}
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        for name, part in self.members().items():
+            start = f"{name}/"
+            part.recall({key.removeprefix(start): tensor for key, tensor in memory.items() if key.startswith(start)})
 
     def rates(self) -> dict[nn.Parameter, float]:
         return {parameter: rate for part in self._adapters for parameter, rate in part.rates().items()}

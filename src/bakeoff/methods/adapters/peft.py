@@ -23,6 +23,7 @@ _NEEDS_MORE = {
     "CPT": "the types of a prompt's tokens",
     "XLORA": "adapters that were trained before",
 }
+_IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of AdaLoRA's RankAllocator, by the names of parameters
 _LATER = 2**31  # AdaLoRA's total_step until the number of steps is known
 
 
@@ -68,6 +69,25 @@ class PeftAdapter(Adapter):
         """AdaLoRA allots ranks by the step's gradients, which are still there."""
         if hasattr(self.model.base_model, "update_and_allocate"):
             self.model.base_model.update_and_allocate(step)
+
+    def memory(self) -> dict[str, Tensor]:
+        """AdaLoRA's averages of importance, and the ranks it has allotted."""
+        if not hasattr(self.model.base_model, "rankallocator"):
+            return {}
+        allocator, ranks = self.model.base_model.rankallocator, self.model.peft_config["default"].rank_pattern or {}
+        kept = {f"{kind}/{name}": value for kind in _IMPORTANCE for name, value in getattr(allocator, kind).items()}
+        return kept | {f"ranks/{name}": torch.tensor(kept) for name, kept in ranks.items()}
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        ranks: dict[str, list[bool]] = {}
+        for name, tensor in memory.items():
+            kind, _, key = name.partition("/")
+            if kind == "ranks":
+                ranks[key] = tensor.tolist()
+            else:
+                getattr(self.model.base_model.rankallocator, kind)[key] = tensor.clone()
+        if ranks:
+            self.model.peft_config["default"].rank_pattern = ranks
 
     def tensors(self) -> dict[str, Tensor]:
         """What PEFT writes of this method: not always what is trained (of P-tuning's encoder only what it puts out)."""

@@ -73,7 +73,7 @@ class _Worker:
     """A process that carries groups out; it dies when this one does, since that closes its socket."""
 
     def __init__(self, place: Workplace):
-        self._place = place
+        self._place, self._stopped = place, False
         ours, theirs = socket.socketpair()
         root = str(Path(bakeoff.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -99,10 +99,16 @@ class _Worker:
         """How the group ended; None where the process died over it."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self._line.tell("group", errand(self._place, group).model_dump(mode="json"))
-            while message := self._line.hear():
+            while message := self._line.hear(self._pass_on):
                 if ended := self._heard(group, *message):
                     return ended
         return None
+
+    def _pass_on(self) -> None:
+        """Tell the process that a stop was asked for: it saves first, and says that it was interrupted."""
+        if self._place.interrupt.asked and not self._stopped:
+            self._stopped = True
+            self._line.tell("stop")
 
     def end(self) -> int:
         """Let the process end, by force where it does not, and the code that it ended with."""

@@ -93,6 +93,7 @@ class _Cluster:
         for group in groups:
             self._start(_Task(group, {trial.key() for trial in group if self._place.finished(trial)}))
         while self._running:
+            self._place.interrupt.check()  # what runs is cancelled; it goes on from its last checkpoint
             ended, _ = self._ray.wait(list(self._running), timeout=0.5)
             for one in ended:
                 if told := self._ended(self._running.pop(one), one):
