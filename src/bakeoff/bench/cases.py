@@ -284,7 +284,7 @@ def _noised(backbone: Backbone, name: str, seed: int) -> Adapter:
     adapter, chance = adapter_of(backbone, name, seed), generator(seed, f"bench/noise/{name}")
     with torch.no_grad():
         for parameter in adapter.parameters():
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=chance))
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=chance).to(parameter.device))
     return adapter
 
 

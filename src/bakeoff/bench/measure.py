@@ -86,10 +86,18 @@ class Case:
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """The seconds that `work` takes, and what it returns."""
+    """The seconds that `work` takes, on a GPU too, and what it returns."""
+    _settle()
     started = time.perf_counter()
     result = work()
+    _settle()
     return time.perf_counter() - started, result
+
+
+def _settle() -> None:
+    """Wait for a GPU that is in use."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def both(first: bool, lanes: Callable[[], Any], plain: Callable[[], Any]) -> tuple[float, Any, float, Any]:
@@ -149,9 +157,9 @@ def case(
     )
 
 
-def gemm_rate(size: int = 2048, times: int = 5) -> float:
-    """FLOP/s of the best of a few square float32 matrix products."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
+def gemm_rate(size: int = 2048, times: int = 5, device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """FLOP/s of the best of a few square matrix products."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / min(timed(lambda: torch.mm(a, b))[0] for _ in range(times + 1))
 
 

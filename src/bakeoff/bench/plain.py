@@ -22,12 +22,13 @@ def train_step(learner: Learner, batch: Sequence[Encoded], step: int) -> float:
     """
     model = learner.adapter
     assert isinstance(model, Plain)
+    device = model.backbone.device
     rows = [(*item.prompt, *item.leaves[0]) for item in batch]
     labels = [[-100] * len(item.prompt) + list(item.leaves[0]) for item in batch]
     loss = model.model(
-        input_ids=_padded(rows, 0),
-        attention_mask=_padded([[1] * len(row) for row in rows], 0),
-        labels=_padded(labels, -100),
+        input_ids=_padded(rows, 0, device),
+        attention_mask=_padded([[1] * len(row) for row in rows], 0, device),
+        labels=_padded(labels, -100, device),
         num_items_in_batch=sum(len(item.leaves[0]) for item in batch),
         use_cache=False,
     ).loss
@@ -36,9 +37,9 @@ def train_step(learner: Learner, batch: Sequence[Encoded], step: int) -> float:
     return loss.item()
 
 
-def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+def _padded(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> Tensor:
     longest = max(map(len, rows))
-    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], device=device)
 
 
 @torch.inference_mode()
@@ -53,27 +54,29 @@ def scored(model: Plain, batch: Sequence[Encoded]) -> list[list[float]]:
 @torch.inference_mode()
 def scored_at_once(model: Plain, batch: Sequence[Encoded]) -> list[list[float]]:
     """As `scored` where every label is one token: one forward for all labels."""
-    prompts = [item.prompt for item in batch]
-    mask = _padded([[1] * len(row) for row in prompts], 0)
+    prompts, device = [item.prompt for item in batch], model.backbone.device
+    mask = _padded([[1] * len(row) for row in prompts], 0, device)
     soft = model.adapter.soft_prompt()
     ends = mask.sum(1) - 1 + (0 if soft is None else len(soft))
     keep, place = torch.unique(ends, return_inverse=True)
-    out = model.model(input_ids=_padded(prompts, 0), attention_mask=mask, logits_to_keep=keep, use_cache=False)
+    out = model.model(input_ids=_padded(prompts, 0, device), attention_mask=mask, logits_to_keep=keep, use_cache=False)
     logprobs = out.logits[torch.arange(len(batch)), place].log_softmax(-1)
-    return logprobs.gather(1, torch.tensor([[token for (token,) in item.leaves] for item in batch])).tolist()
+    labels = torch.tensor([[token for (token,) in item.leaves] for item in batch], device=device)
+    return logprobs.gather(1, labels).tolist()
 
 
 def _label(model: Plain, batch: Sequence[Encoded], number: int) -> list[float]:
     pairs = [(item.prompt, item.leaves[number]) for item in batch]
     rows = [(*prompt, *leaf[:-1]) for prompt, leaf in pairs]
-    ids, mask = _padded(rows, 0), _padded([[1] * len(row) for row in rows], 0)
+    device = model.backbone.device
+    ids, mask = _padded(rows, 0, device), _padded([[1] * len(row) for row in rows], 0, device)
     soft = model.adapter.soft_prompt()
     before = 0 if soft is None else len(soft)
     columns = [[before + len(prompt) - 1 + k for k in range(len(leaf))] for prompt, leaf in pairs]
-    keep = torch.tensor(sorted({column for own in columns for column in own}))
+    keep = torch.tensor(sorted({column for own in columns for column in own}), device=device)
     logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
     return [
-        _sum(logits[row, torch.searchsorted(keep, torch.tensor(own))], leaf)
+        _sum(logits[row, torch.searchsorted(keep, torch.tensor(own, device=device))], leaf)
         for row, (own, (_, leaf)) in enumerate(zip(columns, pairs, strict=True))
     ]
 
@@ -87,7 +90,7 @@ def generated(model: Plain, batch: Sequence[Encoded], limits: Sequence[int]) -> 
     """Greedy tokens and their log-probabilities, every row stopped at its own limit, the batch with its last row."""
     length, noted = len(batch[0].prompt), _Noted()
     config = GenerationConfig(max_new_tokens=max(limits), do_sample=False, pad_token_id=0)
-    stop = StoppingCriteriaList([_Limits(length, torch.tensor(limits))])
+    stop = StoppingCriteriaList([_Limits(length, torch.tensor(limits, device=model.backbone.device))])
     with torch.inference_mode():
         out = model.generate(
             [item.prompt for item in batch],
