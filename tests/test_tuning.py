@@ -18,6 +18,7 @@ from synthetic_store import bernoulli, make_store
 
 from bakeoff.analysis.table import results
 from bakeoff.analysis.tuning import Tried, at_edge, best, budget_curve, expected_best, falls, next_round
+from bakeoff.engine import evaluate, reference
 from bakeoff.errors import InputError
 from bakeoff.report import write
 from bakeoff.report.comparisons import of_study
@@ -342,6 +343,25 @@ def test_a_tuning_trial_is_named_by_its_rate(place, finished):
         watch.trial(record)
         watch.trial(record.model_copy(update={"status": "failed"}))
     assert "toy/lora/rate 0.0005\n" in told.getvalue() and "toy/lora/rate 0.0005 failed" in told.getvalue()
+
+
+@pytest.mark.parametrize("engine", ["lanes", "reference"])
+def test_what_a_method_costs_and_forgets_is_not_asked_of_tuning_trials(place, engine, monkeypatch):
+    (place / "texts.jsonl").write_text("\n".join(json.dumps({"text": f"w1 w2 w{i}"}) for i in range(3, 7)))
+    asked = ["methods={base: {use: base}, lora: {use: lora, r: 2, target_modules: all-linear}}", "tune.extend=0"]
+    asked += [f"forgetting={{text: {place / 'texts.jsonl'}}}", "training.max_steps=2"]
+    told: list[int] = []
+    for module, name in ((evaluate, "text_losses"), (reference, "text_loss")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *of, real=real: (told.append(1), real(*of))[1])
+    store = run(load(place / "tuned.yaml", asked), place / f"forgets-{engine}", engine=engine).store
+    plan = store.plan()
+    for row in plan["tuning"]["trials"]:
+        record = store.record(row["key"])
+        assert record.text_loss is None and record.cost.solo is None
+    losses = [store.record(row["key"]).text_loss for row in plan["trials"]]
+    assert all(losses) and len(losses) == 3
+    assert len(told) == {"lanes": 3, "reference": 4}[engine], "the bare base, and each group or trial of the comparison"
 
 
 @pytest.mark.parametrize("after", [2, 8])

@@ -119,10 +119,10 @@ class Workplace:
                 self.progress.note(f"{trial.label()}: its cost alone could not be measured ({_reason(error)})")
         return self._solos[key]
 
-    def held_out(self, backbone: Backbone, context: int) -> tuple[Encoded, ...]:
-        """The held-out texts as token ids; none where the study asks for none, or the model is an encoder-decoder."""
+    def held_out(self, trial: Trial, backbone: Backbone, context: int) -> tuple[Encoded, ...]:
+        """The held-out texts as token ids; none where the study asks for none, for an encoder-decoder, or to tune."""
         asked = self.plan.held_out
-        if asked is None or backbone.encoder_decoder:
+        if asked is None or backbone.encoder_decoder or trial.tunes:
             return ()
 
         def encode() -> tuple[Encoded, ...]:
@@ -135,7 +135,7 @@ class Workplace:
 
     def bare_loss(self, trial: Trial, backbone: Backbone, engine: str, context: int) -> TextLoss | None:
         """The loss of the held-out text under the base as it is, in the trial's engine; None without such text."""
-        items = self.held_out(backbone, context)
+        items = self.held_out(trial, backbone, context)
         key = trial.model, trial.quantize, context, engine
         if items and key not in self._bare_losses:
             if engine == "lanes":
@@ -144,7 +144,7 @@ class Workplace:
                 loss = reference.text_loss(Plain(backbone, Adapter()).eval(), items)
             tokens = sum(len(item.leaves[0]) for item in items)
             self._bare_losses[key] = TextLoss(before=loss, after=loss, texts=len(items), tokens=tokens)
-        return self._bare_losses.get(key)
+        return self._bare_losses.get(key) if items else None
 
     def _once(self, key: tuple[str, str, int], make: Callable[[], Any]) -> Any:
         if key not in self._encoded:
@@ -283,7 +283,7 @@ def _lanes_engine(
         lambda ask: evaluate.portions(answering, ask),
         lambda part: evaluate.answer(answering, part, keys, course.beat),
     )  # fmt: skip
-    items = place.held_out(backbone, context)
+    items = place.held_out(trials[0], backbone, context)
     told = evaluate.text_losses(answering, items) if items and alive else []
     found, losses = dict(zip(alive, graded, strict=True)), dict(zip(alive, told, strict=False))
     for i, learner in enumerate(learners):
@@ -323,7 +323,7 @@ def _by_itself(
         course, asked, 1, reference.portions,
         lambda part: [reference.answer(model, part, trial.key(), course.beat)],
     )  # fmt: skip
-    items = place.held_out(backbone, context)
+    items = place.held_out(trial, backbone, context)
     loss = reference.text_loss(model, items) if items and asked else None
     yield _Outcome(
         learner, graded, course.train_seconds, course.eval_seconds, course.peak_bytes(), loss, course.resumed_at
