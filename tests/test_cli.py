@@ -123,12 +123,12 @@ def test_swept_names_are_shown_whole(here, monkeypatch, capsys):
         (["run", "short.yaml", "--set", "methods.lora.target_modules=[qq]"], "'qq' matches none of"),
         (["run", "short.yml"], "error: short.yml: no such study file"),
         (["run", "short.yaml", "--engine", "lane"], "error: --engine: unknown 'lane'; did you mean 'lanes'?"),
-        (["run", "short.yaml", "--executor", "ray"], "error: --executor: unknown 'ray'"),
+        (["run", "short.yaml", "--executor", "rey"], "error: --executor: unknown 'rey'; did you mean 'ray'?"),
         (
             ["run", "short.yaml", "--engine", "foo", "--dry-run"],
             "error: --engine: unknown 'foo'; accepted: auto, lanes",
         ),
-        (["run", "short.yaml", "--executor", "ray", "--dry-run"], "error: --executor: unknown 'ray'"),
+        (["run", "short.yaml", "--executor", "spark", "--dry-run"], "error: --executor: unknown 'spark'; accepted: "),
         (
             ["run", "short.yaml", "--group-size", "0", "--dry-run"],
             "error: --group-size: '0' is no whole number; give 1 or more",

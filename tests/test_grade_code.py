@@ -127,7 +127,7 @@ def test_no_sandbox_is_one_clear_line(graded, monkeypatch):
         ([ROW, {**ROW, "test": CHECK + "\n"}], (), "task 'a' has other tests than in line 1"),
         ([ROW], ("--k", "2"), "pass@2: 1 of 1 problems have fewer completions"),
         ([ROW], ("--k", "0"), "'0' is not a whole number of 1 or more"),
-        ([ROW], ("--timeout", "nan"), "nan is not between 0 and 3600 seconds"),
+        ([ROW], ("--timeout", "nan"), "--timeout: 'nan' is no number above 0; give one such as 3"),
         ([ROW], ("--out", "/nowhere/x"), "no such directory"),
         ([ROW], ("--out", "/tmp"), "is a directory"),
     ],

@@ -57,8 +57,8 @@ def whole(option: str, least: int = 1) -> Callable[[str], int]:
     return read
 
 
-def positive(option: str) -> Callable[[str], float]:
-    """What reads the numbers above 0 of an option."""
+def positive(option: str, such_as: str) -> Callable[[str], float]:
+    """What reads the numbers above 0 of an option; `such_as` is one."""
 
     def read(text: str) -> float:
         try:
@@ -66,7 +66,7 @@ def positive(option: str) -> Callable[[str], float]:
         except ValueError:
             found = math.nan
         if not 0 < found < math.inf:
-            raise InputError(option, f"'{text}' is no number above 0", "give one such as 0.02")
+            raise InputError(option, f"'{text}' is no number above 0", f"give one such as {such_as}")
         return found
 
     return read

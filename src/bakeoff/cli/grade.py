@@ -21,7 +21,9 @@ def grade_code(
     k: Annotated[str, typer.Option("--k", metavar="K,...", help="Which pass@k to print, as 1,5.")] = "1",
     timeout: Annotated[
         float,
-        typer.Option("--timeout", parser=positive("--timeout"), metavar="S", help="Seconds for a completion's tests."),
+        typer.Option(
+            "--timeout", parser=positive("--timeout", "3"), metavar="S", help="Seconds for a completion's tests."
+        ),
     ] = 3.0,
     jobs: Annotated[
         int | None,

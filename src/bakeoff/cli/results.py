@@ -91,7 +91,7 @@ def compare(
         float | None,
         typer.Option(
             "--margin",
-            parser=positive("--margin"),
+            parser=positive("--margin", "0.02"),
             metavar="X",
             help="Differences up to this are none: is a pair equivalent? (.02 for fractions.)",
         ),

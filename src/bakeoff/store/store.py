@@ -10,12 +10,12 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+import bakeoff
 from bakeoff.errors import BakeoffError, DamageError, InputError
 from bakeoff.store import durable, lock
 from bakeoff.store.record import CurveRow, Prompt, Record, Sample
@@ -399,7 +399,7 @@ def _parsed(kind: type[M], data: bytes, where: object, mend: str) -> M:
         if first["loc"] == (name,) and first["type"] == "literal_error":
             what = f"has schema version {str(first['input'])[:20]}{_writer(data)}"
             raise BakeoffError(
-                f"{where}: {what}, and this Bakeoff ({version('bakeoff')}) reads 1; use the one that wrote it"
+                f"{where}: {what}, and this Bakeoff ({bakeoff.__version__}) reads 1; use the one that wrote it"
             )
     place = ".".join(str(part) for part in first["loc"])
     raise DamageError(where, f"damaged ({place + ': ' if place else ''}{first['msg']})", mend)
