@@ -10,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bakeoff.version import __version__
+
 if TYPE_CHECKING:
     from bakeoff.analysis.result import Results
     from bakeoff.run.run import Outcome, run
     from bakeoff.study.load import load
 
-__version__ = "0.1.0"
 __all__ = ["Outcome", "Results", "__version__", "load", "open", "run"]
 
 _HOMES = {

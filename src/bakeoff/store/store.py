@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-import bakeoff
 from bakeoff.errors import BakeoffError, DamageError, InputError
 from bakeoff.store import durable, lock
 from bakeoff.store.record import CurveRow, Prompt, Record, Sample
 from bakeoff.study.spec import Trial
+from bakeoff.version import __version__
 
 M = TypeVar("M", bound=BaseModel)
 _FOLDERS = ("figures", "staging", "prompts", "checkpoints")
@@ -398,9 +398,7 @@ def _parsed(kind: type[M], data: bytes, where: object, mend: str) -> M:
     for name in ("schema", "schema_version"):
         if first["loc"] == (name,) and first["type"] == "literal_error":
             what = f"has schema version {str(first['input'])[:20]}{_writer(data)}"
-            raise BakeoffError(
-                f"{where}: {what}, and this Bakeoff ({bakeoff.__version__}) reads 1; use the one that wrote it"
-            )
+            raise BakeoffError(f"{where}: {what}, and this Bakeoff ({__version__}) reads 1; use the one that wrote it")
     place = ".".join(str(part) for part in first["loc"])
     raise DamageError(where, f"damaged ({place + ': ' if place else ''}{first['msg']})", mend)
 
