@@ -9,6 +9,7 @@ import importlib
 import io
 import json
 import math
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -142,7 +143,7 @@ def path_or_id(name: str, where: str, folder: str) -> Iterator[None]:
 
 def _beside(name: str, folder: Path) -> list[str]:
     """What is where a path leads, if the folder of that name is there, else what is in `folder`."""
-    inner = Path(name).parent if (folder / name).parent.is_dir() else Path()
+    inner = Path(name).parent if os.path.isdir((folder / name).parent) else Path()
     found = (folder / inner).iterdir()
     return [str(inner / one.name) for one in found if one.is_dir() or is_file_name(one.name)]
 
@@ -152,9 +153,9 @@ def _beside(name: str, folder: Path) -> list[str]:
 
 def _locate(source: Path, names: Sequence[str], where: str, config: str | None = None) -> tuple[list[Path], str]:
     """The files of `source` that serve a split of one of these names, in order, and the split's name."""
-    if source.is_file():
+    if os.path.isfile(source):  # unlike Path's, False where the name is longer than the system takes
         return [_lone(source, names, where)], names[0]
-    if not source.is_dir():
+    if not os.path.isdir(source):
         raise InputError(where, f"{source} does not exist", "give a folder with one file per split, or a file")
     folders = [source / inner for inner in ("", config or "data", "data")]
     for name in names:
@@ -349,7 +350,7 @@ def _hub(
     """A split from the Hugging Face hub or the library's cache of it; `sample` of its rows where it is streamed."""
     library = _library(hub_id)
     where = f"{hub_id}, split '{split}'"
-    if Path(hub_id).exists():  # the library would read it in place of the hub's
+    if os.path.exists(hub_id):  # the library would read it in place of the hub's
         raise InputError(where, "there is a local folder of that name", _provide(hub_id) + " if it is meant")
     with reach.known() as silent:
         try:

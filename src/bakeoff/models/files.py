@@ -152,12 +152,10 @@ def _check_code(path: Path, config: Mapping[str, Any], where: str, trusted: bool
     """InputError where the model is a program of its authors that nobody allowed, or that lies somewhere else."""
     from transformers import CONFIG_MAPPING
 
-    asked = config.get("auto_map")
-    if not trusted and config.get("model_type") in CONFIG_MAPPING:
+    asked, known = config.get("auto_map"), str(config.get("model_type")) in CONFIG_MAPPING
+    if known and not (trusted and asked):
         return  # transformers' own code is used
     if not asked:
-        if config.get("model_type") in CONFIG_MAPPING:
-            return
         import transformers
 
         what = f"transformers {transformers.__version__} knows no architecture {config.get('model_type')!r}"

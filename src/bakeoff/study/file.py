@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,8 @@ def absolute(raw: dict[str, Any], base: Path) -> None:
     def fix(path: Any) -> Any:
         if not isinstance(path, str):
             return path
-        local = (base / Path(path).expanduser()).resolve()
-        return str(local) if local.exists() or path.startswith((".", "~", "/")) else path
+        local = os.path.realpath(base / os.path.expanduser(path))
+        return local if os.path.exists(local) or path.startswith((".", "~", "/")) else path
 
     def fixed(entry: Any, key: str) -> Any:
         return {**entry, key: fix(entry[key])} if isinstance(entry, dict) and key in entry else entry
@@ -149,7 +150,7 @@ def with_adapter_configs(raw: dict[str, Any]) -> None:
     for name, entry in raw["methods"].items():
         if isinstance(entry, dict) and isinstance(entry.get("adapter_config"), str):
             path = Path(entry["adapter_config"])
-            found = _adapter_config(path / "adapter_config.json" if path.is_dir() else path, f"methods.{name}")
+            found = _adapter_config(path / "adapter_config.json" if os.path.isdir(path) else path, f"methods.{name}")
             own = {key: value for key, value in entry.items() if key != "adapter_config"}
             raw["methods"][name] = {**found, **own}
 
@@ -177,7 +178,7 @@ def _adapter_config(path: Path, where: str) -> dict[str, Any]:
 def _text(path: Path) -> str:
     """A file's text; InputError for what is no file, too large to be a study, or not UTF-8."""
     try:
-        if path.exists() and not path.is_file():  # a device has no end
+        if os.path.exists(path) and not path.is_file():  # a device has no end
             raise InputError(str(path), "is not a file")
         if (size := path.stat().st_size) > LARGEST:
             raise InputError(str(path), f"is too large for a study: {size:,} bytes", f"at most {LARGEST:,} are read")

@@ -210,7 +210,7 @@ def _source(where: str, place: Any) -> str | dict[str, str]:
     path = place["path"] if isinstance(place, dict) and set(place) == {"path"} else place
     if not isinstance(path, str):
         raise InputError(where, f"expected a path, {{path: ...}} or {{revision: ...}}, got {place!r}")
-    if not Path(path).exists():
+    if not os.path.exists(path):
         mend = "a path is relative to the file that it stands in, in --set to the working directory"
         raise InputError(where, f"nothing at {path}", mend)
     return path
@@ -221,7 +221,7 @@ def _published(name: Any) -> str:
     room = Path(str(files("bakeoff"))) / "analysis" / "published"
     known = {path.stem: path for path in room.glob("*.csv")}
     path = known.get(str(name)) or Path(str(name))
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError("published", f"no table and no file of that name: {name}", suggest(str(name), known))
     try:
         text = path.read_text(encoding="utf-8")

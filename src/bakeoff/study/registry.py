@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 import traceback
@@ -37,7 +38,7 @@ def find(room: Room, name: str, where: str) -> Any:
 
 def load_plugin(path: Path, where: str) -> None:
     """Run a study's plugin file and register the methods and tasks it defines. It is code: load only what you trust."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(where, f"no file at {path}", "plugins are Python files, relative to the study file")
     module_name = f"bakeoff_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)

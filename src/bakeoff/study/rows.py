@@ -87,7 +87,7 @@ def _part_variants(
         n: {k: v for k, v in e.items() if k != "training"} if isinstance(e, dict) else e for n, e in entries.items()
     }
     for part in parts:
-        if entries[part].get("quantize"):
+        if isinstance(entries[part], dict) and entries[part].get("quantize"):
             what = f"the part '{part}' asks for a quantized base, which all parts share"
             raise InputError(f"{where}.parts", what, f"put `quantize:` on '{where.removeprefix('methods.')}' itself")
         _check_ties(part, plain[part], f"{where}.parts")
@@ -160,6 +160,8 @@ def _leader(values: Mapping[Any, Any], follower: Mapping[str, Any], place: str) 
     if leader is None:
         what = f"{follower['with']!r} is not swept here"
         raise InputError(f"{place}.with", what, suggest(str(follower["with"]), swept))
+    if not isinstance(values[leader]["sweep"], list):  # told where it stands
+        return leader
     mine, its = len(follower["sweep"]), len(values[leader]["sweep"])
     if mine != its:
         what = f"{mine} values go along with {its} of {follower['with']}"

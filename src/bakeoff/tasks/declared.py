@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -177,11 +178,11 @@ def _check_forms(told: Declared, where: str, chooses: bool) -> None:
 
 def _check_places(told: Declared, where: str, split: str) -> None:
     """InputError where training and test rows would be the same, or a file is not there."""
-    if split == "test" and (Path(told.dataset_path).is_file() or told.training_split == told.test_split):
+    if split == "test" and (os.path.isfile(told.dataset_path) or told.training_split == told.test_split):
         what = "training and test rows would be the same"
         mend = "give a folder with a file for each split, or hold rows out: `validation: N, split: validation`"
         raise InputError(f"{where}.dataset_path", what, mend)
-    if is_file_name(told.dataset_path) and not Path(told.dataset_path).exists():
+    if is_file_name(told.dataset_path) and not os.path.exists(told.dataset_path):
         raise InputError(
             f"{where}.dataset_path", f"nothing at {told.dataset_path}", "paths are relative to the study file"
         )

@@ -121,7 +121,7 @@ class PeftAdapter(Adapter):
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with PEFT's defaults and without bookkeeping; InputError for what PEFT does not know."""
-    if (name := given.get("peft_type")) in _NEEDS_MORE:
+    if (name := str(given.get("peft_type"))) in _NEEDS_MORE:
         raise InputError("peft_type", f"{name} needs {_NEEDS_MORE[name]}, which no study gives")
     stored.refuse_code(given)
     config = _configuration({key: value for key, value in given.items() if key not in BOOKKEEPING})
@@ -169,7 +169,7 @@ def _configuration(given: Mapping[str, Any]) -> Any:
     name = given.get("peft_type")
     if name is None:
         raise InputError("peft_type", "is missing", suggest("", kinds))
-    if name not in kinds:
+    if not isinstance(name, str) or name not in kinds:
         raise InputError("peft_type", f"unknown PEFT method '{name}'", suggest(str(name).upper(), kinds))
     known = {field.name for field in dataclasses.fields(kinds[name]) if field.init}
     for key in given:
