@@ -295,6 +295,12 @@ MISTAKES = {
         ("[query, value]", "5"), "methods.lora.target_modules: input should be a valid string or a list, got 5",
     ),
     "number for a module": (("[query, value]", "[query, 5]"), "methods.lora.target_modules.1: input should be a"),
+    "sweep of nothing": (
+        ("r: 8", "r: {sweep: }, lora_alpha: {sweep: [8], with: r}"), "lora.r: expected a value or {sweep: [...]}",
+    ),
+    "text for a part": (("{use: prompt_tuning, num_virtual_tokens: 8}", "soft"), "methods.prompt: expected a mapping"),
+    "list for PEFT": (("{use: base}", "{use: peft, peft_type: []}"), "methods.base.peft_type: "),
+    "endless path": (("[mini_math,", "[{name: a, dataset_path: ./" + "x" * 5000 + ".csv},"), "tasks.a.dataset_path: "),
     "shared training": (("max_steps: 10", "lr: 1"), "error: training.lr: unknown key"),
     "shared training's value": (("max_steps: 10", "max_steps: no"), "error: training.max_steps: input should be a"),
     "shared sweep": (("max_steps: 10", "max_steps: {sweep: [1, x]}"), "error: training.max_steps: input should be a v"),
