@@ -214,7 +214,8 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(place):
     tensors = home / "4" / "tensors.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"!")
     records = sit(place, "damaged", kind, notes)
-    (note,) = notes.notes
+    note, going_on = notes.notes
+    assert going_on.endswith("going on from the checkpoint of step 3")
     assert "4: damaged (tensors.safetensors: other bytes than were written)" in note
     assert note.endswith("the one before it is used")
     assert len(list((place / "damaged" / "damaged").iterdir())) == 1

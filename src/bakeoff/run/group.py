@@ -269,7 +269,7 @@ def _lanes_engine(
     context: int,
 ) -> Iterator[_Outcome]:  # fmt: skip
     learners = _learners(place, backbone, trials, adapters, context)
-    course = Course(place, about.made(trials), learners, lambda: _peak(backbone, about.size))
+    course = _course(place, about, backbone, trials, learners)
     _reset_peak(backbone)
     lanes = Lanes(backbone, adapters)
     if training_ones := [one for one in learners if one]:
@@ -312,7 +312,7 @@ def _by_itself(
 ) -> Iterator[_Outcome]:
     model = Plain(backbone, adapter)
     (learner,) = _learners(place, backbone, [trial], [model], context)
-    course = Course(place, about.made([trial]), [learner], lambda: _peak(backbone, about.size))
+    course = _course(place, about, backbone, [trial], [learner])
     _reset_peak(backbone)
     if learner:
         course.train(lambda stepped: reference.train(learner, stepped))
@@ -521,10 +521,23 @@ def _sandboxes(samples: Sequence[Sample]) -> tuple[str, ...]:
     return tuple(sorted({sample.detail["sandbox"] for sample in samples if sample.detail.get("sandbox")}))
 
 
+def _course(
+    place: Workplace, about: _About, backbone: Backbone, trials: Sequence[Trial], learners: Sequence[Learner | None]
+) -> Course:
+    """Trials that run as one, from their newest checkpoint on; a note says where that is."""
+    course = Course(place, about.made(trials), learners, lambda: _peak(backbone, about.size))
+    if course.resumed_at:
+        several = f" and {len(trials) - 1} more" if len(trials) > 1 else ""
+        place.progress.note(
+            f"{trials[0].label()}{several}: going on from the checkpoint of step {course.resumed_at[-1]}"
+        )
+    return course
+
+
 def _reason(error: Exception) -> str:
-    """An error in one line, which is stored."""
+    """An error in one line, which is stored; of a GPU's memory what was asked for and what there is, no advice."""
     told = str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}"
-    return redacted(told.split("\n")[0])
+    return redacted(told.split("\n")[0].split(" Including non-PyTorch memory")[0])
 
 
 def _reset_peak(backbone: Backbone) -> None:
