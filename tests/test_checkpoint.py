@@ -261,6 +261,17 @@ def test_what_cannot_be_graded_is_not_drawn_again(place, monkeypatch):
 # --- interrupts ---
 
 
+@pytest.fixture(autouse=True)
+def _signals_are_heard():
+    """Whoever runs the tests in the background may have them ignore SIGINT, which a run would respect."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
 class Signals(Progress):
     """Sends itself signals at a step, or as a benchmark begins."""
 
