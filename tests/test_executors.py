@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -99,7 +100,7 @@ def told(store: Store, key: str) -> tuple:
     record = json.loads(store.record(key).model_dump_json())
     for name in ("train_seconds", "eval_seconds", "solo"):
         del record["cost"][name]
-    for name in ("executor", "started", "group"):
+    for name in ("executor", "started", "group", "resumed_at"):
         del record["provenance"][name]
     return record, store.samples(key), store.curve(key)
 
@@ -258,3 +259,21 @@ def test_a_worker_that_cannot_start_says_why(place):
             running.execute(job)
     finally:
         (place / "away").rename(model)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_passed_on_and_what_was_begun_goes_on_to_the_same_bits(place, inline):
+    """Once: the worker ends its step, saves and goes, and the driver with it; the next run has the bits of one."""
+    (place / "left").write_text("sleep 3")
+    command = [sys.executable, "-c", "from bakeoff.cli import main; main()", "run", str(place / "toy.yaml")]
+    out = place / "interrupted"
+    driver = subprocess.Popen([*command, "--out", str(out), "--executor", "process"], stdout=subprocess.DEVNULL)
+    until((place / "graded").exists)
+    worker = children(driver.pid)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait() == 130 and worker
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in worker), 30)
+    (place / "left").unlink()
+    again = run(load(place / "toy.yaml"), out, executor="process")
+    assert again.failed == () and again.ran > 0
+    alike(again.store, inline)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 
 import pytest
 import torch
-from test_executors import alike, inline, place, states  # noqa: F401
+from test_executors import alike, inline, place, states, until  # noqa: F401
 
 from bakeoff.run.run import run
 from bakeoff.study.load import load
@@ -62,3 +65,19 @@ def test_results_come_back_from_machines_that_do_not_see_the_directory(place, in
     alike(outcome.store, inline)
     assert outcome.store.examine() == {}
     assert {outcome.store.record(t["key"]).provenance.executor for t in outcome.store.plan()["trials"]} == {"ray"}
+
+
+def test_ctrl_c_lets_tasks_save_how_far_they_came(place, inline):  # noqa: F811
+    """It ends the run as it would without a cluster; the next run has the bits of one."""
+    (place / "left").write_text("sleep 3")
+    (place / "graded").unlink(missing_ok=True)
+    command = [sys.executable, "-c", "from bakeoff.cli import main; main()", "run", str(place / "toy.yaml")]
+    out = place / "interrupted"
+    driver = subprocess.Popen([*command, "--out", str(out), "--executor", "ray"], stdout=subprocess.DEVNULL)
+    until((place / "graded").exists)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait() == 130
+    (place / "left").unlink()
+    again = run(load(place / "toy.yaml"), out)
+    assert again.failed == () and again.ran > 0
+    alike(again.store, inline)

@@ -57,11 +57,13 @@ class _Crew:
 
     def _carried_out(self, group: Group) -> Ended:
         if self._worker is None:
+            self._place.interrupt.check()
             self._worker = _Worker(self._place)
         killed = memory.kills()
         ended = self._worker.carry_out(group)
         if ended is None:
             reason, short = _died(self._worker.end(), killed)
+            self._place.interrupt.check()  # who stops everything may have hit the worker first
             if short and len(group) > 1:
                 return Ended(group=group, memory=reason)
             fail(self._place, self._place.plan.groups.index(group), group, TrialError(reason))

@@ -93,11 +93,20 @@ class _Cluster:
         for group in groups:
             self._start(_Task(group, {trial.key() for trial in group if self._place.finished(trial)}))
         while self._running:
-            self._place.interrupt.check()  # what runs is cancelled; it goes on from its last checkpoint
+            if self._place.interrupt.asked:
+                self._stop()
             ended, _ = self._ray.wait(list(self._running), timeout=0.5)
             for one in ended:
                 if told := self._ended(self._running.pop(one), one):
                     yield told
+
+    def _stop(self) -> None:
+        """Let what runs save how far it came, and end with it."""
+        left = list(self._running)
+        self.cancel()
+        while left:
+            _, left = self._ray.wait(left, timeout=0.5)
+        self._place.interrupt.check()
 
     def cancel(self) -> None:
         """Interrupt what still runs."""
@@ -192,7 +201,8 @@ def carry_out(told: str, group: str, probe: tuple[str, str]) -> Said:
     shared = _sees(probe)
     place = _place(told, asked, shared)
     progress, place.progress = place.progress, _Noting()
-    with tiers.unprotected(asked.unsafe):
+    place.interrupt.asked = False
+    with tiers.unprotected(asked.unsafe), place.interrupt.heeded():  # Ray cancels a task by SIGINT
         try:
             check(place, errand.trials)
             ended = attend(place, errand.number, errand.trials)
