@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -498,3 +499,17 @@ def test_one_writer_at_a_time(place, finished):
 
     with Store(place / "out").lock(), pytest.raises(InputError, match="another process"):
         run(load(place / "toy.yaml"), place / "out")
+
+
+def test_the_python_api_can_be_called_again_and_again(tmp_path):
+    """Also once the room of that name is imported, and with the names imported before."""
+    code = """
+import bakeoff
+from bakeoff import load, run
+study = load("quickstart", ["tasks=[mini_sentiment]", "methods={base: {use: base}}"], limit=12)
+for n, each in enumerate((run, bakeoff.run, bakeoff.run)):
+    assert each(study, str(n)).ran == 1
+import bakeoff.run.plan
+assert bakeoff.run(study, "0").kept == 1 and len(bakeoff.run.plan.make(study).trials) == 1
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
