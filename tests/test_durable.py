@@ -34,6 +34,7 @@ def arm(name: str, code: int) -> None:
 
 
 def staged(folder: Path) -> Path:
+    (folder / "staging" / "one" / "adapter").mkdir(parents=True)
     durable.fill(folder / "staging" / "one" / "record.json", b"{}\n")
     durable.fill(folder / "staging" / "one" / "adapter" / "weights", bytes(range(256)) * 16)
     return folder / "staging" / "one"
@@ -170,6 +171,7 @@ def test_everything_reaches_the_disk_before_its_name_does(tmp_path):
 from pathlib import Path
 from bakeoff.store import durable
 folder = Path({str(tmp_path)!r})
+(folder / "staging" / "one").mkdir(parents=True)
 durable.fill(folder / "staging" / "one" / "record.json", b"x")
 durable.publish(folder / "staging" / "one", folder / "trials" / "one")
 durable.write(folder / "plan.json", b"y")

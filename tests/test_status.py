@@ -133,6 +133,7 @@ def test_an_unfinished_one_is_no_damage_and_all_else_is_remarked(tmp_path, monke
     shutil.copytree(store.trials / key(store, "base", None), store.trials / ("ab" * 32))
     (store.trials / key(store, "base", None) / "notes.txt").write_text("mine")
     (store.trials / key(store, "lora", 0) / "manifest.json").unlink()
+    (store.directory / "staging" / "x").mkdir(parents=True)
     durable.fill(store.directory / "staging" / "x" / "record.json", b"{")
     durable.publish(_staged(store), store.directory / "checkpoints" / "g" / "1")
     os.rename(store.trials / ("ab" * 32), store.trials / ("ac" * 32))
@@ -151,6 +152,7 @@ def test_an_unfinished_one_is_no_damage_and_all_else_is_remarked(tmp_path, monke
 
 
 def _staged(store: Store) -> Path:
+    (store.directory / "staging" / "c").mkdir()
     durable.fill(store.directory / "staging" / "c" / "state.json", b"{}")
     return store.directory / "staging" / "c"
 

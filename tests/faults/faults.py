@@ -95,9 +95,9 @@ def _done_to(directory: Path, action: str, left: int) -> None:
 
 
 def fill(directory: Path, left: int) -> None:
-    """Write a file beside a directory that leaves so many bytes of the file system free."""
-    about = os.statvfs(directory.parent)
-    directory.with_name("filler").write_bytes(bytes(max(0, about.f_bavail * about.f_frsize - left)))
+    """Write a file into a directory that leaves so many bytes of the file system free."""
+    about = os.statvfs(directory)
+    (directory / "filler").write_bytes(bytes(max(0, about.f_bavail * about.f_frsize - left)))
 
 
 def arm(faults: Faults) -> None:

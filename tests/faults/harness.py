@@ -181,8 +181,8 @@ def passages(log: Path) -> Counter[str]:
 
 def published(log: Path) -> Counter[str]:
     """How often each trial was renamed into place, by a log."""
-    lines = (line.split(" ", 1) for line in log.read_text().splitlines())
-    paths = (Path(path) for name, path in lines if name == "publish.renamed")
+    lines = (line.partition(" ") for line in log.read_text().splitlines())
+    paths = (Path(path) for name, _, path in lines if name == "publish.renamed")
     return Counter(path.name for path in paths if path.parent.name == "trials")
 
 

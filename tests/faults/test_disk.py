@@ -20,8 +20,8 @@ PAGE = 4096  # what a file system hands out
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Path]:
-    """A file system of 4 MB."""
-    folder = tmp_path / "disk"
+    """A file system of 4 MB; what a run says is kept beside it."""
+    folder = tmp_path / "out"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", str(folder)]
     try:
@@ -44,21 +44,19 @@ def disk(tmp_path) -> Iterator[Path]:
 )  # fmt: skip
 def test_a_disk_fills_and_is_freed(study, disk, point, hit, left):
     """The run ends with a line; what it had finished is whole, and the next run goes on from there."""
-    out = disk / "out"
-    ended = study.start(out, point=point, hit=hit, action="fill", directory=str(out), left=left * PAGE).end()
+    ended = study.start(disk, point=point, hit=hit, action="fill", directory=str(disk), left=left * PAGE).end()
     assert (ended.code, "cannot be written (No space left on device)" in ended.error) == (1, True), ended
     assert "free some space and run the same command again" in ended.error
-    assert Store(out).examine() == {}
+    assert Store(disk).examine() == {}
     (disk / "filler").unlink()
-    study.resume(out)
+    study.resume(disk)
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(study, disk):
-    out = disk / "out"
-    fill(out, PAGE)
-    ended = study.start(out).end()
+    fill(disk, PAGE)
+    ended = study.start(disk).end()
     assert (ended.code, "too little room" in ended.error) == (2, True), ended
-    assert not out.exists()
+    assert [path.name for path in disk.iterdir()] == ["filler"]
 
 
 @pytest.mark.slow

@@ -68,8 +68,8 @@ def check(ended: Ended, action: str, out: Path) -> None:
 @pytest.mark.parametrize("point", ["write.written", "write.replaced", "fill.end", "publish.renamed"])
 def test_a_kill_at_every_file_of_another_name(study, tmp_path, point):
     """plan.json, results.json, each kind of report, a trial's files, a checkpoint's."""
-    lines = [line.split(" ", 1) for line in log_of(study.out).read_text().splitlines()]
-    names = [path.rsplit("/", 2)[-1 if point != "publish.renamed" else -2] for name, path in lines if name == point]
+    lines = [line.partition(" ") for line in log_of(study.out).read_text().splitlines()]
+    names = [path.rsplit("/", 2)[-1 if point != "publish.renamed" else -2] for name, _, path in lines if name == point]
     for number, name in enumerate(dict.fromkeys(names)):
         out = tmp_path / f"{number}"
         assert study.start(out, point=point, hit=1 + names.index(name), action="SIGKILL").end().code == -9

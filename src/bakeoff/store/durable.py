@@ -100,10 +100,9 @@ def write(path: Path, data: bytes, *, sync: bool = True) -> None:
 
 
 def fill(path: Path, data: bytes) -> None:
-    """Write a file of a directory that is staged; `publish` brings it to the disk."""
+    """Write a file of a directory that is staged, and there; `publish` brings it to the disk."""
     with storing(path):
         failpoint("fill.begin", path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         failpoint("fill.end", path)
 

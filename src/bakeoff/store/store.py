@@ -275,6 +275,7 @@ class Store:
         path = self._staged(record.key)
         with durable.storing(path):
             self._still_there()
+            path.mkdir(parents=True, exist_ok=True)
         files = {"trial.json": indented(trial), "curve.jsonl": lines(curve), "samples.jsonl": lines(samples)}
         for name, text in (files | {"record.json": indented(record)}).items():
             durable.fill(path / name, text.encode("utf-8"))
@@ -286,6 +287,8 @@ class Store:
         for name, data in files.items():
             if ".." in (path / name).relative_to(path).parts:
                 raise DamageError(path / name, "leads out of the trial's directory", _AGAIN)
+            with durable.storing(path):
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
             durable.fill(path / name, data)
         if wrong := durable.check(path):
             raise DamageError(path, f"came back damaged ({'; '.join(wrong)})", _AGAIN)
