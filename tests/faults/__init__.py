@@ -1,5 +1,5 @@
 """Runs that are broken on purpose, resumed, and held against an undisturbed one. `pytest tests/faults -m "" -n 2`.
 
-`server` forks the runs from a process that has torch loaded, `faults` is what breaks them, `harness` starts and
-compares them. What each module breaks, and what is not covered: docs/robustness.md.
+`server` forks the runs from a process that has torch loaded, `breaks` is what breaks them, `harness` starts and
+compares them.
 """

@@ -85,8 +85,8 @@ def log_of(out: Path) -> Path:
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Iterator[Study]:
     folder = tmp_path_factory.mktemp("faults")
-    tiny_model("llama").save_pretrained(folder / "model")
-    tiny_tokenizer().save_pretrained(folder / "model")
+    tiny_model("llama").save_pretrained(folder / "model")  # pyright: ignore[reportCallIssue] (tests/conftest.py)
+    tiny_tokenizer().save_pretrained(folder / "model")  # pyright: ignore[reportCallIssue]
     file, modules = folder / "faults.yaml", folder / "modules"
     file.write_text(STUDY.format(model=folder / "model", plugin=harness.TESTS / "toy.py"))
     server = Server()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faults.faults import Faults
+from faults.breaks import Faults
 
 TESTS = Path(__file__).resolve().parent.parent
 SOURCE = TESTS.parent / "src"

@@ -65,7 +65,7 @@ def _forked(asked: dict[str, Any]) -> int:
 
 
 def _child(asked: dict[str, Any]) -> int:
-    from faults.faults import arm
+    from faults.breaks import arm
 
     os.setsid()
     os.chdir(asked["cwd"])

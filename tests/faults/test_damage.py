@@ -21,7 +21,12 @@ Harm = Callable[[Path], None]
 
 def cut(part: int) -> Harm:
     """Truncate a file to so many 16ths."""
-    return lambda path: path.write_bytes((data := path.read_bytes())[: len(data) * part // 16]) and None
+
+    def harm(path: Path) -> None:
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) * part // 16])
+
+    return harm
 
 
 def flip(chance: int) -> Harm:

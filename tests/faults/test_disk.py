@@ -11,7 +11,7 @@ import pytest
 
 from bakeoff.store.store import Store
 from faults import harness
-from faults.faults import fill
+from faults.breaks import fill
 
 SIZE = 4 << 20
 SLOW = pytest.mark.slow

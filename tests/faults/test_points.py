@@ -13,8 +13,8 @@ import pytest
 from bakeoff.store import durable
 from bakeoff.store.store import Store
 from faults import harness
+from faults.breaks import ACTIONS, EXITED
 from faults.conftest import log_of
-from faults.faults import ACTIONS, EXITED
 from faults.harness import Ended
 
 FEW = (("publish.listed", "SIGKILL", "middle"), ("fill.begin", "ENOSPC", "middle"), ("write.written", "EIO", "first"))

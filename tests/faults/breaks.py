@@ -60,8 +60,8 @@ class Points(dict[str, Any]):
         self.note(f"{name} {path}")
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if name == self.faults.get("point") and self.passages[name] == self.faults["hit"]:
-            self.strike(self.faults["action"])
+        if name == self.faults.get("point") and self.passages[name] == self.faults.get("hit"):
+            self.strike(self.faults.get("action", "SIGKILL"))
 
     def strike(self, action: str) -> None:
         self.note(f"struck {action}")
@@ -73,7 +73,7 @@ class Points(dict[str, Any]):
         if action == "exit":
             os._exit(EXITED)
         if action in ("readonly", "vanish", "fill"):
-            return _done_to(Path(self.faults["directory"]), action, self.faults.get("left", 0))
+            return _done_to(Path(self.faults.get("directory", "")), action, self.faults.get("left", 0))
         self.full = action == "ENOSPC"
         code = getattr(errno, action)
         raise OSError(code, os.strerror(code))
