@@ -12,6 +12,8 @@ from faults import harness
 from faults.conftest import log_of
 from faults.harness import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def refused(ended) -> bool:
     return ended.code == 2 and "another process is running this study (pid " in ended.error

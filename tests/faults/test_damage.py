@@ -16,6 +16,8 @@ from bakeoff.cli import main
 from faults import harness
 from faults.conftest import log_of
 
+pytestmark = pytest.mark.slow
+
 Harm = Callable[[Path], None]
 
 

@@ -13,6 +13,8 @@ from bakeoff.store.store import Store
 from faults import harness
 from faults.breaks import fill
 
+pytestmark = pytest.mark.slow
+
 SIZE = 4 << 20
 SLOW = pytest.mark.slow
 PAGE = 4096  # what a file system hands out

@@ -11,6 +11,8 @@ import pytest
 from bakeoff.store import durable
 from faults import harness
 
+pytestmark = pytest.mark.slow
+
 
 def newer(path: Path, key: str) -> None:
     """A file as a later version might have written it, listed by its hash."""

@@ -13,6 +13,8 @@ from faults import harness
 from faults.conftest import log_of
 from faults.harness import wait_for
 
+pytestmark = pytest.mark.slow
+
 KILLS = 25  # of each of eight chains: 200
 NEVER = 1e9
 

@@ -17,6 +17,8 @@ from faults.breaks import ACTIONS, EXITED
 from faults.conftest import log_of
 from faults.harness import Ended
 
+pytestmark = pytest.mark.slow
+
 FEW = (("publish.listed", "SIGKILL", "middle"), ("fill.begin", "ENOSPC", "middle"), ("write.written", "EIO", "first"))
 WRITTEN = [point for point in durable.POINTS if not point.startswith("move.")]
 MOVED = [point for point in durable.POINTS if point.startswith("move.")]  # passed where something is damaged
