@@ -152,7 +152,7 @@ def test_an_unfinished_one_is_no_damage_and_all_else_is_remarked(tmp_path, monke
 
 
 def _staged(store: Store) -> Path:
-    (store.directory / "staging" / "c").mkdir()
+    (store.directory / "staging" / "c").mkdir(parents=True)
     durable.fill(store.directory / "staging" / "c" / "state.json", b"{}")
     return store.directory / "staging" / "c"
 
