@@ -254,7 +254,7 @@ def a_place_for_all() -> Iterator[Path]:
         place = Path(name)
         package = place / "src/bakeoff"
         package.mkdir(parents=True)
-        for part in ("__init__.py", "errors.py"):
+        for part in ("__init__.py", "errors.py", "version.py"):
             shutil.copy(SOURCE / "bakeoff" / part, package)
         shutil.copytree(SOURCE / "bakeoff/grading", package / "grading", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(HERE / "hostile.py", place)
