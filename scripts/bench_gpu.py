@@ -240,7 +240,7 @@ def qwen2(read: Inputs, device: str) -> Backbone:
     """Qwen2-1.5B's architecture with random bfloat16 weights, its texts by GPT-2's tokenizer."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    shape = QWEN if device == "cuda" else QWEN | {
+    shape: dict[str, Any] = QWEN if device == "cuda" else QWEN | {
         "num_hidden_layers": 2, "hidden_size": 96, "intermediate_size": 64, "vocab_size": 50_304,
     }  # fmt: skip
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
