@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_store import bernoulli, make_store
+from synthetic_store import bernoulli, edit, make_store
 
 from bakeoff.analysis import statistics
 from bakeoff.analysis.aggregates import AGGREGATES, Tally, measured, tally, unseen_variance
@@ -277,7 +277,7 @@ def test_pseudo_values_are_of_the_items_that_all_runs_share(tmp_path: Path) -> N
     path = store.trials / key / "samples.jsonl"
     lines = path.read_text().splitlines()
     lost = json.loads(lines[30])
-    path.write_text("\n".join([*lines[:30], json.dumps({**lost, "scores": {}}), *lines[31:]]) + "\n")
+    edit(path, "\n".join([*lines[:30], json.dumps({**lost, "scores": {}}), *lines[31:]]) + "\n")
     found = results(store)
     kept = [s for s in store.samples(store.plan()["trials"][1]["key"]) if s.id != lost["id"]]
     cell = cells(found, "f1_binary")["lora"]

@@ -216,7 +216,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(place):
     records = sit(place, "damaged", kind, notes)
     note, going_on = notes.notes
     assert going_on.endswith("going on from the checkpoint of step 3")
-    assert "4: damaged (tensors.safetensors: other bytes than were written)" in note
+    assert "4: damaged (tensors.safetensors: other bytes than manifest.json says)" in note
     assert note.endswith("the one before it is used")
     assert len(list((place / "damaged" / "damaged").iterdir())) == 1
     assert records[0].provenance.resumed_at == (3,)

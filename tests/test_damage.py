@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import tiny_model, tiny_tokenizer
+from synthetic_store import relist
 
 from bakeoff.errors import BakeoffError, InputError, StorageError
 from bakeoff.run.progress import Progress
@@ -159,12 +160,12 @@ def test_an_edited_study_keeps_what_it_has(place, store):
 def test_what_a_newer_version_wrote_is_refused_and_left_alone(place, store, name):
     path = store.directory / name
     if name == "record.json":
-        folder = store.trials / key(store, "base", None)
-        path = folder / name
-        (folder / "manifest.json").unlink()
+        path = store.trials / key(store, "base", None) / name
     data = json.loads(path.read_text())
     data["schema_version" if name == "record.json" else "schema"] = 2
     path.write_text(json.dumps(data))
+    if name == "record.json":
+        relist(path.parent)
     (store.directory / "report.html").unlink()
     with pytest.raises(BakeoffError, match=rf"{name}: has schema version 2.*, and this Bakeoff \(0.1.0\) reads 1; use"):
         again(place, store)

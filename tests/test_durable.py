@@ -107,9 +107,9 @@ def damage(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("flipped", ["adapter/weights: other bytes than were written"]),
-        ("truncated", ["adapter/weights: 4,095 bytes, and 4,096 were written"]),
-        ("absent", ["adapter/weights: absent"]),
+        ("flipped", ["adapter/weights: other bytes than manifest.json says"]),
+        ("truncated", ["adapter/weights: 4,095 bytes, and manifest.json says 4,096"]),
+        ("absent", ["adapter/weights: absent, and manifest.json lists it"]),
         ("a directory", ["adapter/weights: a directory, no file"]),
         ("a link", ["adapter/weights: a link, no file", "adapter/elsewhere: not in manifest.json"]),
     ],

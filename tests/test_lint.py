@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_store import TOTAL, bernoulli, make_store
+from synthetic_store import TOTAL, bernoulli, edit, make_store
 
 from bakeoff.analysis.lint import lint
 from bakeoff.analysis.result import Check
@@ -47,7 +47,7 @@ def on_record(change: Callable[[dict[str, Any]], None], method: str = "lora") ->
         path = store.trials / key / "record.json"
         record = json.loads(path.read_text())
         change(record)
-        path.write_text(json.dumps(record))
+        edit(path, json.dumps(record))
 
     return damage
 

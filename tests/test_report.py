@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic_store import bernoulli, make_store
+from synthetic_store import bernoulli, edit, make_store
 
 from bakeoff.analysis import words
 from bakeoff.analysis.grid import FAINTEST, grids
@@ -485,7 +485,7 @@ def test_a_loss_that_separates_cells_is_outlined_by_its_own_tests(tmp_path: Path
         level = 3.0 - 0.1 * GRID.index(row["method"]) if row["method"] in GRID else 4.0
         for i, sample in enumerate(samples):
             sample["scores"]["loss"] = level + i / 40 + float(noise.normal(0, 0.02))
-        path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+        edit(path, "".join(json.dumps(sample) + "\n" for sample in samples))
     found = results(store)
     (standing,) = found.standings
     assert (standing.metric, standing.members, standing.family) == ("loss", (GRID[-1],), 21)

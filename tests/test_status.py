@@ -27,7 +27,7 @@ STATUS = {("sst2", "prompt", 0): "missing", ("sst2", "prompt", 1): "failed", ("s
 
 
 def made(folder: Path, status=None) -> Store:
-    store = make_store(folder, lambda *_: [1.0, 0.0, 1.0], seeds=(0, 1), status=status, sealed=True)
+    store = make_store(folder, lambda *_: [1.0, 0.0, 1.0], seeds=(0, 1), status=status)
     store.write("plan.json", sealed_plan(store.plan()))
     write(store, ["json"])
     return store
@@ -132,7 +132,6 @@ def test_an_unfinished_one_is_no_damage_and_all_else_is_remarked(tmp_path, monke
     store = made(tmp_path / "out", STATUS)
     shutil.copytree(store.trials / key(store, "base", None), store.trials / ("ab" * 32))
     (store.trials / key(store, "base", None) / "notes.txt").write_text("mine")
-    (store.trials / key(store, "lora", 0) / "manifest.json").unlink()
     (store.directory / "staging" / "x").mkdir(parents=True)
     durable.fill(store.directory / "staging" / "x" / "record.json", b"{")
     durable.publish(_staged(store), store.directory / "checkpoints" / "g" / "1")
@@ -141,10 +140,9 @@ def test_an_unfinished_one_is_no_damage_and_all_else_is_remarked(tmp_path, monke
     code, told = call(monkeypatch, capsys, "verify", store.directory)
     assert code == 0 and "damaged:" not in told
     for said in (
-        "2 done, 1 diverged, 1 failed, 1 missing; 16 files of 5 stored trials are as they were written, and 1 checkp",
+        "2 done, 1 diverged, 1 failed, 1 missing; 20 files of 5 stored trials are as they were written, and 1 checkp",
         "stored trials of earlier forms of the study, in no table: 1",
         "results.json: absent; `bakeoff report` writes it",
-        "stored trials without hashes, written by an earlier version: 1",
         f"trials/{key(store, 'base', None)}/notes.txt: not written by Bakeoff",
         "half-written files and directories of a run that died, which the next one clears away: 1",
     ):
@@ -171,11 +169,11 @@ def test_damage_is_named_line_by_line(tmp_path, monkeypatch, capsys):
     assert [line for line in told.splitlines() if line.startswith("damaged: ")] == [
         *sorted(
             [
-                f"damaged: trials/{lora}: curve.jsonl: 0 bytes, and {size:,} were written",
+                f"damaged: trials/{lora}: curve.jsonl: 0 bytes, and manifest.json says {size:,}",
                 f"damaged: trials/{prompt}: no directory",
             ]
         ),
-        "damaged: checkpoints/g/1: state.json: other bytes than were written",
+        "damaged: checkpoints/g/1: state.json: other bytes than manifest.json says",
     ]
 
 

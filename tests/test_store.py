@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic_store import make_store
+from synthetic_store import edit, make_store
 
 from bakeoff.cli import main
 from bakeoff.errors import BakeoffError, DamageError, StorageError
@@ -83,7 +83,7 @@ def test_a_record_from_before_methods_were_measured_alone_is_read(store):
     path = store.trials / key / "record.json"
     data = json.loads(path.read_text())
     del data["cost"]["solo"]
-    path.write_text(json.dumps(data))
+    edit(path, json.dumps(data))
     assert store.record(key).cost.solo is None
 
 
@@ -121,7 +121,7 @@ def test_a_report_that_cannot_be_written_is_one_line(store):
 
 @pytest.fixture
 def sealed(tmp_path) -> Store:
-    return make_store(tmp_path / "out", lambda *_: [1.0, 0.0], ("base", "lora", "prompt"), seeds=(0,), sealed=True)
+    return make_store(tmp_path / "out", lambda *_: [1.0, 0.0], ("base", "lora", "prompt"), seeds=(0,))
 
 
 def keys(store: Store) -> dict[str, str]:
@@ -153,7 +153,7 @@ def test_an_adapter_is_held_against_its_hash(sealed):
     sealed.commit(record.trial, record, [], [])
     assert sealed.adapter(lora).is_dir()
     (sealed.trials / lora / "adapter" / "weights").write_bytes(b"abd")
-    with pytest.raises(DamageError, match="adapter/weights: other bytes than were written"):
+    with pytest.raises(DamageError, match=r"adapter/weights: other bytes than manifest.json says"):
         sealed.adapter(lora)
 
 
@@ -169,7 +169,10 @@ def test_damage_is_examined_counted_as_absent_and_set_aside(sealed):
     assert (
         found["study.yaml"] == "study.yaml: a directory, no file" and "results.json: damaged (" in found["results.json"]
     )
-    assert found[own["lora"]] == "trial.json: absent" and found[own["prompt"]] == f"{own['prompt']}: no directory"
+    assert (
+        found[own["lora"]] == "trial.json: absent, and manifest.json lists it"
+        and found[own["prompt"]] == f"{own['prompt']}: no directory"
+    )
     assert len(found) == 4 and sealed.stored() == {own["base"]} and not sealed.has(own["lora"])
     moved = sealed.repair()
     assert moved[own["lora"]] == sealed.directory / "damaged" / own["lora"] and moved[own["lora"]].is_dir()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic_store import bernoulli, make_store
+from synthetic_store import bernoulli, edit, make_store
 
 from bakeoff.analysis import words
 from bakeoff.analysis.metrics import bounds
@@ -223,7 +223,7 @@ def test_a_failed_trial_of_unknown_size_has_no_parameters_to_show(tmp_path: Path
         path = store.trials / trial["key"] / "record.json"
         record = json.loads(path.read_text())
         if record["status"] == "failed":
-            path.write_text(json.dumps({**record, "trainable_params": 0, "total_params": 0}))
+            edit(path, json.dumps({**record, "trainable_params": 0, "total_params": 0}))
     gone = cell(results(store), "prompt")
     assert (gone.trainable_params, gone.total_params, gone.trainable_percent) == (None, None, None)
 
@@ -426,7 +426,7 @@ def test_a_record_that_contradicts_its_samples_is_reported(tmp_path: Path) -> No
     path = store.trials / key / "record.json"
     record = json.loads(path.read_text())
     record["benchmarks"]["sst2"]["metrics"]["accuracy"] = 0.999
-    path.write_text(json.dumps(record))
+    edit(path, json.dumps(record))
     found = results(store)
     assert "lora/seed 0 says 0.999" in said(found, "record differs")
     assert said(found, "prompts cut") == "sst2: 7 in every run; the head and the tail were kept."
@@ -439,7 +439,7 @@ def test_what_is_alike_in_every_run_is_said_once(tmp_path: Path) -> None:
         path = store.trials / trial["key"] / "record.json"
         record = json.loads(path.read_text())
         record["counts"] = {} if trial["seed"] is None else {"training_prompts_cut": 3}
-        path.write_text(json.dumps(record))
+        edit(path, json.dumps(record))
     found = results(store)
     assert said(found, "training prompts cut") == "sst2: 3 in every run; the head and the tail were kept."
     assert said(found, "unparsable").endswith("20.0\N{NO-BREAK SPACE}% for every method.")

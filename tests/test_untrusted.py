@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from synthetic_store import relist
 from test_bad_input import both, config, here, made, text  # noqa: F401 (fixtures)
 from test_cli import call
 
@@ -157,12 +158,12 @@ ADAPTERS = {
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_an_adapter_that_is_not_the_trials_is_refused(name, stored, tmp_path, monkeypatch, capsys):
-    """Even where a manifest does not tell: whoever makes a directory of results can leave it out."""
+    """Even where the manifest lists it: whoever makes a directory of results can write one."""
     change, said = ADAPTERS[name]
     shutil.copytree(stored / "out", tmp_path / "out")
     (folder,) = (path.parent for path in (tmp_path / "out").rglob(TENSORS))
     change(folder)
-    (folder.parent / "manifest.json").unlink(missing_ok=True)
+    relist(folder.parent)
     monkeypatch.chdir(stored)
     assert call(monkeypatch, "try", str(tmp_path / "out"), LORA, "w5") == 2
     told = capsys.readouterr().err

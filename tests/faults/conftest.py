@@ -73,9 +73,9 @@ class Study:
         assert set(harness.published(log).values()) <= {1}
         assert harness.steps(log) <= harness.steps(log_of(self.out)) + harness.runs(log) - 1
 
-    def interrupted(self, out: Path, hit: int = 20) -> None:
-        """Leave a run that was killed half-way."""
-        assert self.start(out, point="fill.end", hit=hit, action="SIGKILL").end().code == -9
+    def interrupted(self, out: Path, point: str = "fill.end", hit: int = 20) -> None:
+        """Leave a run that was killed half-way: two trials are stored, and the third has no checkpoint yet."""
+        assert self.start(out, point=point, hit=hit, action="SIGKILL").end().code == -9
 
 
 def log_of(out: Path) -> Path:

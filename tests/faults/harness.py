@@ -186,6 +186,13 @@ def published(log: Path) -> Counter[str]:
     return Counter(path.name for path in paths if path.parent.name == "trials")
 
 
+def struck(log: Path) -> Path:
+    """What was at work when a run was struck, by a log."""
+    lines = log.read_text().splitlines()
+    (at,) = [at for at, line in enumerate(lines) if line.startswith("struck ")]
+    return Path(lines[at - 1].partition(" ")[2])
+
+
 def wait_for(log: Path, start: str, seconds: float = LONG) -> None:
     """Until a line of a log begins so."""
     deadline = time.monotonic() + seconds

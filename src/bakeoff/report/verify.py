@@ -26,6 +26,8 @@ class Verified:
 def verify(store: Store) -> Verified:
     """Read everything and hold it against its hashes; nothing is written."""
     found = store.examine()
+    if not os.path.lexists(store.directory / "plan.json"):
+        found = {"plan.json": "absent, though trials are stored", **found}
     told, damage, remarks = ("the plan is lost", [], []) if "plan.json" in found else _planned(store)
     for path, what in ((store.place(name), what) for name, what in found.items()):
         damage.append(f"{path.relative_to(store.directory)}: {what.removeprefix(f'{path.name}: ')}")
@@ -34,7 +36,7 @@ def verify(store: Store) -> Verified:
     summary = f"{told}; {hashed:,} files of {len(store.stored()):,} stored trials are as they were written"
     if checkpoints:
         summary += f", and {checkpoints:,} checkpoint{'s' * (checkpoints > 1)}"
-    return Verified(summary, (*damage, *bad), (*remarks, *_older(store), *_strangers(store), *_left(store)))
+    return Verified(summary, (*damage, *bad), (*remarks, *_strangers(store), *_left(store)))
 
 
 def _planned(store: Store) -> tuple[str, list[str], list[str]]:
@@ -87,14 +89,9 @@ def _checkpoints(store: Store) -> tuple[int, list[str]]:
 
 def _manifest(store: Store, key: str) -> dict[str, durable.Entry]:
     try:
-        return durable.manifest(store.trials / key) or {}
+        return durable.manifest(store.trials / key)
     except ValueError:
         return {}
-
-
-def _older(store: Store) -> list[str]:
-    without = sum(not _manifest(store, key) for key in store.stored())
-    return [f"stored trials without hashes, written by an earlier version: {without}"] if without else []
 
 
 def _strangers(store: Store) -> list[str]:
@@ -110,8 +107,8 @@ def _strangers(store: Store) -> list[str]:
 
 def _left(store: Store) -> list[str]:
     """What runs that died have left, and what was set aside."""
-    partial = [*store.directory.glob(".*.partial"), *store.directory.glob("figures/.*.partial")]
-    half, aside = _inside(store.directory / "staging") + len(partial), _inside(store.directory / "damaged")
+    half = _inside(store.directory / "staging") + len(store.partial())
+    aside = _inside(store.directory / "damaged")
     who = "the process at work" if store.holder() else "a run that died, which the next one clears away"
     return [
         *([f"half-written files and directories of {who}: {half}"] if half else ()),

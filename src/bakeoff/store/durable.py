@@ -149,12 +149,14 @@ def move(path: Path, folder: Path) -> Path:
     return final
 
 
-def manifest(directory: Path) -> dict[str, Entry] | None:
-    """What was published there, by path; None where there is no manifest. ValueError where it is damaged."""
+def manifest(directory: Path) -> dict[str, Entry]:
+    """What was published there, by path. ValueError says what is wrong with the manifest."""
     try:
+        if what := no_file(directory / MANIFEST):
+            raise ValueError(what)
         data = (directory / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError("absent") from None
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from None
     try:
@@ -182,8 +184,6 @@ def check(directory: Path, extra: bool = True) -> list[str]:
         told = manifest(directory)
     except ValueError as error:
         return [f"{MANIFEST}: {error}"]
-    if told is None:
-        return [f"{MANIFEST}: absent"]
     wrong = [f"{name}: {what}" for name, entry in told.items() if (what := differs(directory, name, entry))]
     return wrong + [f"{name}: not in {MANIFEST}" for name in (strangers(directory, told) if extra else ())]
 
@@ -198,15 +198,22 @@ def differs(directory: Path, name: str, entry: Entry) -> str:
     """How a file of a published directory differs from what was written; empty where it does not."""
     path = directory / name
     try:
-        if not stat.S_ISREG(mode := path.lstat().st_mode):
-            return f"{'a link' if stat.S_ISLNK(mode) else 'a directory' if stat.S_ISDIR(mode) else 'special'}, no file"
+        if what := no_file(path):
+            return what
         if (size := path.stat().st_size) != entry.bytes:
-            return f"{size:,} bytes, and {entry.bytes:,} were written"
-        return "" if _sha256(path) == entry.sha256 else "other bytes than were written"
+            return f"{size:,} bytes, and {MANIFEST} says {entry.bytes:,}"
+        return "" if _sha256(path) == entry.sha256 else f"other bytes than {MANIFEST} says"
     except (FileNotFoundError, NotADirectoryError):
-        return "absent"
+        return f"absent, and {MANIFEST} lists it"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
+
+
+def no_file(path: Path) -> str:
+    """What is there instead of a regular file; empty where there is one. FileNotFoundError where there is nothing."""
+    if stat.S_ISREG(mode := path.lstat().st_mode):
+        return ""
+    return f"{'a link' if stat.S_ISLNK(mode) else 'a directory' if stat.S_ISDIR(mode) else 'special'}, no file"
 
 
 def _refused(path: Path, code: int, text: str = "") -> StorageError:

@@ -48,7 +48,7 @@ class Store:
     def open(cls, directory: str | Path) -> Store:
         """The store in an existing directory; InputError where there is none."""
         store = cls(directory)
-        if not (store.directory / "plan.json").is_file():
+        if not store.stored() and not os.path.lexists(store.directory / "plan.json"):
             raise InputError(
                 str(directory),
                 "no study's results here (plan.json is absent)",
@@ -173,14 +173,14 @@ class Store:
 
     def _as_written(self, key: str, name: str, data: bytes) -> None:
         """DamageError where a trial's file is not what its manifest says."""
-        told = self._manifest(key)
-        if told and (name not in told or not durable.same(told[name], data)):
+        told = self._manifest(key).get(name)
+        if told is None or not durable.same(told, data):
             raise DamageError(self.trials / key / name, "damaged (other bytes than were written)", _AGAIN)
 
     def _manifest(self, key: str) -> dict[str, durable.Entry]:
-        """What was written of a trial; nothing of one that an earlier version wrote."""
+        """What was written of a trial."""
         try:
-            return durable.manifest(self.trials / key) or {}
+            return durable.manifest(self.trials / key)
         except ValueError as error:
             raise DamageError(self.trials / key / durable.MANIFEST, str(error), _AGAIN) from None
 
@@ -202,24 +202,19 @@ class Store:
 
     def wrong(self, name: str) -> str:
         """What is wrong with a stored trial or one of the study's own files; empty where nothing is."""
-        folder = self.place(name)
+        if _KEY.fullmatch(name):
+            return "; ".join(durable.check(self.place(name), extra=False))
         try:
-            if folder.parent != self.trials:
-                return self._wrong_file(name)
-            if not folder.is_dir() or os.path.lexists(folder / durable.MANIFEST):
-                return "; ".join(durable.check(folder, extra=False))
-            for read in (self.samples, self.curve):
-                read(name)
+            return self._wrong_file(name)
         except DamageError as error:
             return f"{os.path.basename(error.where)}: {error.what}"
-        return ""
 
     def _wrong_file(self, name: str) -> str:
         path = self.directory / name
         if name in _FOLDERS:  # a link would let what is written end up elsewhere; a file's is replaced
             return "" if path.is_dir() and not path.is_symlink() else f"{name}: no directory"
-        if path.is_dir():
-            return f"{name}: a directory, no file"
+        if what := durable.no_file(path):
+            return f"{name}: {what}"
         if name == "plan.json":
             self.plan()
         elif name == "results.json":
@@ -254,9 +249,12 @@ class Store:
     def clear_staging(self) -> None:
         """Drop what a run that died left half written; only while the lock is held."""
         shutil.rmtree(self._staging, ignore_errors=True)
-        for folder in (self.directory, self.directory / "figures"):
-            for path in folder.glob(".*.partial"):
-                path.unlink(missing_ok=True)
+        for path in self.partial():
+            path.unlink(missing_ok=True)
+
+    def partial(self) -> list[Path]:
+        """The study's own files that are half written, or were when a run died."""
+        return [path for at in (".", "figures", "prompts") for path in (self.directory / at).glob(".*.partial")]
 
     def stage(self, key: str) -> Path:
         """An empty directory in which a trial's files (the adapter first) are prepared before `commit`."""
