@@ -13,7 +13,7 @@ import numpy as np
 from bakeoff.analysis.aggregates import measured
 from bakeoff.store import durable
 from bakeoff.store.record import Benchmark, Cost, CurveRow, Prompt, Provenance, Record, Sample, Solo
-from bakeoff.store.store import Store, digest
+from bakeoff.store.store import Store, digest, lines, prompts_file
 from bakeoff.study.spec import TaskSpec, Training, Trial
 
 Scores = Callable[[str, str, int | None], Sequence[float]]  # (benchmark, method, seed) -> a score per item
@@ -109,7 +109,7 @@ def make_store(
             for name in items
             for i in range(items[name])
         )
-        store.keep_prompts(DATASET, rows)
+        store.write(prompts_file(DATASET), lines(rows))
     return store
 
 

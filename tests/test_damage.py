@@ -12,7 +12,7 @@ from synthetic_store import relist
 
 from bakeoff.errors import BakeoffError, InputError, StorageError
 from bakeoff.run.progress import Progress
-from bakeoff.run.run import Outcome, prepare, run
+from bakeoff.run.run import Outcome, execute, prepare, run
 from bakeoff.store import durable
 from bakeoff.store.record import Record
 from bakeoff.store.store import Store
@@ -130,6 +130,28 @@ def test_a_study_file_that_is_not_the_plans_is_set_aside(place, store):
     assert notes == [f"damaged: study.yaml: {why}", f"damaged: prompts/{prompts.name}: {why}"]
     assert (store.directory / "damaged" / "study.yaml").read_text() == edited
     assert not store.examine() and len(prompts.read_text().splitlines()) == 12
+
+
+def test_prompts_that_are_gone_are_written_anew(place, store):
+    (prompts,) = (store.directory / "prompts").iterdir()
+    before = prompts.read_bytes()
+    prompts.unlink()
+    _, notes = again(place, store)
+    assert notes == [f"prompts/{prompts.name} is absent: made anew from the study"]
+    assert prompts.read_bytes() == before
+
+
+def test_what_another_process_began_meanwhile_is_gone_on_with(place, tmp_path):
+    """Two prepared runs of one study, of which the other one had to halve its group; and one of another study."""
+    study, out = load(place / "toy.yaml"), tmp_path / "out"
+    job, other = prepare(study, out), prepare(study.model_copy(update={"study": "other"}), out)
+    execute(prepare(study, out, group_size=1))
+    groups = Store(out).plan()["groups"]
+    shutil.rmtree(next(iter((out / "trials").iterdir())))
+    execute(job)
+    assert Store(out).plan()["groups"] == groups
+    with pytest.raises(InputError, match=f"{out} holds the study 'toy', not 'other'"):
+        execute(other)
 
 
 def test_a_lost_plan_is_made_anew_and_the_trials_are_kept(place, store):

@@ -184,5 +184,6 @@ durable.write(folder / "plan.json", b"y")
     assert done.returncode == 0, done.stderr
     calls = [line for line in log.read_text().splitlines() if str(tmp_path) in line]
     seen = [("rename" if "rename" in line else line.split(f"{tmp_path}")[1].split(">")[0]) for line in calls]
-    assert seen[:5] == ["/staging/one/record.json", "/staging/one/manifest.json", "/staging/one", "rename", "/trials"]
-    assert seen[5].endswith(".partial") and seen[6:] == ["rename", ""]
+    staged = ["/staging/one/record.json", "/staging/one/manifest.json", "/staging/one"]
+    assert seen[:6] == [*staged, "", "rename", "/trials"]  # "": where trials/ was made
+    assert seen[6].endswith(".partial") and seen[7:] == ["rename", ""]

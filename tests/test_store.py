@@ -11,10 +11,10 @@ import pytest
 from synthetic_store import edit, make_store
 
 from bakeoff.cli import main
-from bakeoff.errors import BakeoffError, DamageError, StorageError
+from bakeoff.errors import BakeoffError, DamageError, InputError, StorageError
 from bakeoff.store import durable
 from bakeoff.store.record import Prompt
-from bakeoff.store.store import Store
+from bakeoff.store.store import Store, lines, prompts_file
 from bakeoff.store.store import sealed as sealed_plan
 
 
@@ -235,6 +235,7 @@ def test_what_failed_is_replaced(sealed):
     lora = sealed.record(keys(sealed)["lora"])
     shutil.rmtree(sealed.trials / lora.key)
     for status in ("failed", "done"):
+        sealed.stage(lora.key)
         sealed.commit(lora.trial, lora.model_copy(update={"status": status, "benchmarks": {}}), [], [])
         assert sealed.record(lora.key).status == status and not sealed.wrong(lora.key)
     assert not (sealed.directory / "staging").exists()
@@ -250,10 +251,56 @@ def test_a_directory_that_is_gone_is_not_made_anew_half_empty(sealed):
     assert not sealed.directory.exists()
 
 
-def test_prompts_are_written_once_for_a_data_set_and_damage_is_named(store):
-    first, second = (Prompt(benchmark="sst2", id=name, turns=(("user", "Which?"),)) for name in ("sst2-0", "sst2-1"))
-    store.keep_prompts("ab" * 32, [first])
-    store.keep_prompts("ab" * 32, [second])
+def test_what_is_staged_is_cleared_at_one_stroke(sealed):
+    """A worker of a run that died, which is about to store its trial, stores none that lacks its adapter."""
+    lora = sealed.record(keys(sealed)["lora"])
+    shutil.rmtree(sealed.trials / lora.key)
+    (sealed.stage(lora.key) / "adapter").mkdir()
+    Store(sealed.directory).clear_staging()
+    with pytest.raises(StorageError, match="No such file or directory"):
+        sealed.commit(lora.trial, lora, [], [])
+    assert not sealed.has(lora.key) and not sealed.partial()
+
+
+@pytest.mark.parametrize("name", ["trials", "damaged"])
+def test_a_link_that_leads_out_of_the_directory_is_refused(sealed, tmp_path, name):
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(sealed.directory / name, ignore_errors=True)
+    (sealed.directory / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"{name} is a link, and results would end up elsewhere; give another"):
+        sealed.earlier("made")
+    assert sealed.examine() == {name: f"{name}: no directory"}
+
+
+def test_a_directory_that_cannot_be_looked_into_is_named(sealed, tmp_path):
+    for name in ("a" * 300, "loop"):
+        (tmp_path / "loop").unlink(missing_ok=True)
+        (tmp_path / "loop").symlink_to("loop")
+        with pytest.raises(InputError, match="cannot be read"):
+            Store.open(tmp_path / name)
+        with pytest.raises(InputError, match="cannot be used"):
+            Store(tmp_path / name).earlier("made")
+    shutil.rmtree(sealed.trials)
+    sealed.trials.symlink_to("trials")
+    with pytest.raises(DamageError, match=r"trials: cannot be read .*; allow reading there"):
+        sealed.stored()
+
+
+def test_a_plan_that_is_gone_is_missed_where_a_run_has_begun(sealed):
+    (sealed.directory / "plan.json").unlink()
+    assert sealed.examine() == {"plan.json": "plan.json: absent"} and sealed.earlier("made") is None
+    shutil.rmtree(sealed.trials)
+    sealed.write("study.yaml", "study: made")
+    with pytest.raises(InputError, match=r"holds a study.yaml that is no run's \(plan.json is absent\)"):
+        sealed.earlier("made")
+    (sealed.directory / "staging" / "one").mkdir(parents=True)
+    durable.publish(sealed.directory / "staging" / "one", sealed.directory / "checkpoints" / "group" / "1")
+    assert sealed.earlier("made") is None
+
+
+def test_prompts_are_read_and_damage_is_named(store):
+    first = Prompt(benchmark="sst2", id="sst2-0", turns=(("user", "Which?"),))
+    store.write(prompts_file("ab" * 32), lines([first]))
     assert store.prompts("ab" * 32) == [first] and store.prompts("cd" * 32) == []
     (path,) = (store.directory / "prompts").iterdir()
     path.write_text('{"benchmark":')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,6 @@ class Verified:
 def verify(store: Store) -> Verified:
     """Read everything and hold it against its hashes; nothing is written."""
     found = store.examine()
-    if not os.path.lexists(store.directory / "plan.json"):
-        found = {"plan.json": "absent, though trials are stored", **found}
     told, damage, remarks = ("the plan is lost", [], []) if "plan.json" in found else _planned(store)
     for path, what in ((store.place(name), what) for name, what in found.items()):
         damage.append(f"{path.relative_to(store.directory)}: {what.removeprefix(f'{path.name}: ')}")
@@ -43,7 +40,7 @@ def _planned(store: Store) -> tuple[str, list[str], list[str]]:
     """The plan's counts, and what of the plan and of results.json does not agree with the trials."""
     plan, now = store.plan(), state(store)
     counts = ", ".join(f"{now.count(one)} {one}" for one in STATES if now.count(one))
-    damage = [f"{name}: absent" for name in plan.get("files", {}) if not os.path.lexists(store.directory / name)]
+    damage = []
     grouped = Counter(key for group in plan["groups"] for key in group)
     known = Counter(row["key"] for row, _, _ in (now.trials if now.decided else now.trials[: now.tuning]))
     if grouped != known:

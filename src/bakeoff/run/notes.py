@@ -14,15 +14,17 @@ SHOWN = 8  # labels in a line
 def damaged(plan: Plan, store: Store) -> list[str]:
     """What `store.examine` found damaged, and what becomes of it."""
     labels = {trial.key(): f"{trial.label()} ({trial.key()[:8]})" for trial in trials_of(plan)}
-    found = [_told(name, what, labels.get(name)) for name, what in store.damaged.items()]
-    if not (store.directory / "plan.json").exists() and (stored := store.stored() & labels.keys()):
-        found.insert(0, f"plan.json is absent: made anew from the study, with {_trials(len(stored))}")
-    return found
+    found = {name: _told(name, what, labels.get(name)) for name, what in store.damaged.items()}
+    if store.damaged.get("plan.json") == "plan.json: absent":
+        found["plan.json"] += f", with {_trials(len(store.stored() & labels.keys()))}"
+    return [*found.values()]
 
 
 def _told(name: str, what: str, label: str | None) -> str:
     if label:
         return f"{label} is damaged ({what}): set aside in damaged/ and trained anew"
+    if what == f"{name}: absent":
+        return f"{name} is absent: made anew from the study"
     if name == "plan.json":
         return f"damaged: {what}: set aside in damaged/ and made anew from the study"
     if len(name) == 64:

@@ -130,9 +130,10 @@ def _sandbox(plan: Plan, store: Store) -> str:
 def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
     store = job.store
     with store.lock():
+        plan = _as_it_is_now(job.plan, store)
         store.repair()
         store.clear_staging()
-        plan = advanced(job.plan, store)  # another process may have run since it was prepared
+        plan = advanced(plan, store)
         store.write("plan.json", plan.as_json())  # first: a directory with a plan is a study's, and can be resumed
         for name, text in plan.files.items():
             store.write(name, text)
@@ -149,6 +150,12 @@ def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
     records = [store.record(trial.key()) for trial in trials_of(place.plan) if store.has(trial.key())]
     failed = tuple(one for one in records if one.status in _lost(place.plan.tunes(one.trial)))
     return Outcome(store, done.ran, len(records) - done.ran, failed, done.paused)
+
+
+def _as_it_is_now(plan: Plan, store: Store) -> Plan:
+    """The plan in the groups of what another process may have begun since it was prepared."""
+    earlier = store.earlier(plan.study.study)
+    return planning.in_groups(plan, earlier) if earlier and planning.same_trials(plan, earlier) else plan
 
 
 def _lost(tunes: bool) -> tuple[str, ...]:

@@ -107,6 +107,16 @@ def fill(path: Path, data: bytes) -> None:
         failpoint("fill.end", path)
 
 
+def make_folder(path: Path) -> None:
+    """Make a directory where there is none, and bring its name to the disk. OSError where that is refused."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # where one may write and not read
+        _sync(path.parent)
+
+
 def publish(staged: Path, final: Path) -> bool:
     """Let a staged directory appear as `final`, whole or not at all, with a manifest of its files.
 
@@ -124,7 +134,7 @@ def publish(staged: Path, final: Path) -> bool:
         for folder, _, _ in os.walk(staged, topdown=False):
             _sync(Path(folder))
         failpoint("publish.listed", final)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         if not _renamed(staged, final):
             shutil.rmtree(staged)
             return False
@@ -138,7 +148,7 @@ def move(path: Path, folder: Path) -> Path:
     """Move a file or directory into `folder`, under its own name or name-1, name-2, ...; where it is now."""
     with storing(path):
         failpoint("move.begin", path)
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         names = (path.name + (f"-{n}" if n else "") for n in count())
         final = next(folder / name for name in names if not os.path.lexists(folder / name))
         path.rename(final)

@@ -22,7 +22,7 @@ from bakeoff.study.spec import Trial
 from bakeoff.version import __version__
 
 M = TypeVar("M", bound=BaseModel)
-_FOLDERS = ("figures", "staging", "prompts", "checkpoints")
+_FOLDERS = ("figures", "staging", "prompts", "checkpoints", "trials", "damaged")
 _OWN = (  # what a run overwrites
     "plan.json", "study.yaml", "results.json", "cells.csv", "report.html", "report.md", "tables.tex", *_FOLDERS,
 )  # fmt: skip
@@ -48,7 +48,11 @@ class Store:
     def open(cls, directory: str | Path) -> Store:
         """The store in an existing directory; InputError where there is none."""
         store = cls(directory)
-        if not store.stored() and not os.path.lexists(store.directory / "plan.json"):
+        try:
+            there = store.stored() or os.path.lexists(store.directory / "plan.json")
+        except DamageError as error:
+            raise InputError(error.where, error.what, "allow reading there") from None
+        if not there:
             raise InputError(
                 str(directory),
                 "no study's results here (plan.json is absent)",
@@ -61,7 +65,7 @@ class Store:
         """Hold the lock on the study, until the context or the process ends; InputError where another holds it."""
         with ExitStack() as held:
             try:
-                self.directory.mkdir(parents=True, exist_ok=True)
+                durable.make_folder(self.directory)
                 held.enter_context(lock.hold(self.directory / ".lock"))
             except lock.Held as other:
                 what = f"another process is running this study ({other.holder})"
@@ -82,13 +86,19 @@ class Store:
         study's, or files of such names that no run wrote. Nothing is written.
         """
         path = self.directory.absolute()
-        there = next(place for place in (path, *path.parents) if os.path.exists(place))
+        try:
+            there = next(place for place in (path, *path.parents) if _exists(place))
+        except OSError as error:
+            raise _no_place(path, f"cannot be used ({error.strerror})") from None
         if not there.is_dir():
             raise _no_place(there, "is a file, not a directory")
         if not os.access(there, os.W_OK | os.X_OK):
             raise _no_place(there, "cannot be written to")
+        for name in ("trials", "damaged"):
+            if (self.directory / name).is_symlink():
+                raise _no_place(self.directory / name, "is a link, and results would end up elsewhere")
         if not os.path.lexists(self.directory / "plan.json"):
-            for name in () if self.stored() else _OWN:
+            for name in () if self.stored() or self._begun() else _OWN:
                 if (self.directory / name).exists():
                     raise _no_place(self.directory, f"holds a {name} that is no run's (plan.json is absent)")
             return None
@@ -108,6 +118,12 @@ class Store:
             return {path.name for path in self.trials.iterdir() if _KEY.fullmatch(path.name)} - self.damaged.keys()
         except (FileNotFoundError, NotADirectoryError):
             return set()
+        except OSError as error:
+            raise DamageError(self.trials, f"cannot be read ({error.strerror})", "allow reading there") from None
+
+    def _begun(self) -> bool:
+        """Whether a run has come as far as a checkpoint here."""
+        return any((self.directory / "checkpoints").glob("*/*/" + durable.MANIFEST))
 
     def has(self, key: str) -> bool:
         """Whether the trial is complete: its directory is there, for that comes by one rename."""
@@ -192,8 +208,10 @@ class Store:
         Every file of every trial is held against its hash.
         """
         self.damaged = {}
-        own = [name for name in (*_OWN, *self._hashes()) if os.path.lexists(self.directory / name)]
-        self.damaged = {name: what for name in (*own, *sorted(self.stored())) if (what := self.wrong(name))}
+        there = [name for name in _OWN if os.path.lexists(self.directory / name)]
+        stored = sorted(self.stored())
+        names = [*(["plan.json"] if stored else ()), *there, *self._hashes(), *stored]
+        self.damaged = {name: what for name in names if (what := self.wrong(name))}
         return self.damaged
 
     def place(self, name: str) -> Path:
@@ -213,6 +231,8 @@ class Store:
         path = self.directory / name
         if name in _FOLDERS:  # a link would let what is written end up elsewhere; a file's is replaced
             return "" if path.is_dir() and not path.is_symlink() else f"{name}: no directory"
+        if not os.path.lexists(path):
+            return f"{name}: absent"
         if what := durable.no_file(path):
             return f"{name}: {what}"
         if name == "plan.json":
@@ -241,19 +261,16 @@ class Store:
 
     # --- writing ---
 
-    def keep_prompts(self, dataset: str, prompts: Iterable[Prompt]) -> None:
-        """Write what the items of a data set ask, once for all trials on it."""
-        if not (self.directory / prompts_file(dataset)).exists():
-            self.write(prompts_file(dataset), lines(prompts))
-
     def clear_staging(self) -> None:
         """Drop what a run that died left half written; only while the lock is held."""
-        shutil.rmtree(self._staging, ignore_errors=True)
+        with durable.storing(self._staging), suppress(FileNotFoundError):
+            # at one stroke: a worker that still writes there, of a run that died, fails instead of losing a part
+            self._staging.rename(self.directory / f".staging.{os.getpid()}.partial")
         for path in self.partial():
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
     def partial(self) -> list[Path]:
-        """The study's own files that are half written, or were when a run died."""
+        """What of the study's own is half written, or was when a run died."""
         return [path for at in (".", "figures", "prompts") for path in (self.directory / at).glob(".*.partial")]
 
     def stage(self, key: str) -> Path:
@@ -271,9 +288,6 @@ class Store:
         What is stored and did not fail stays, whoever comes later.
         """
         path = self._staged(record.key)
-        with durable.storing(path):
-            self._still_there()
-            path.mkdir(parents=True, exist_ok=True)
         files = {"trial.json": indented(trial), "curve.jsonl": lines(curve), "samples.jsonl": lines(samples)}
         for name, text in (files | {"record.json": indented(record)}).items():
             durable.fill(path / name, text.encode("utf-8"))
@@ -283,7 +297,7 @@ class Store:
         """Add a trial that another store wrote, from all of its files, as their manifest says they were written."""
         path = self.stage(key)
         for name, data in files.items():
-            if ".." in (path / name).relative_to(path).parts:
+            if name.startswith("/") or ".." in Path(name).parts:
                 raise DamageError(path / name, "leads out of the trial's directory", _AGAIN)
             with durable.storing(path):
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -298,7 +312,7 @@ class Store:
         with durable.storing(final):
             if self.has(key) and not self.finished(key):
                 shutil.rmtree(durable.move(final, self._staging))
-            self.trials.mkdir(exist_ok=True)
+            durable.make_folder(self.trials)
         durable.publish(path, final)
         with suppress(OSError):  # others may have something there
             self._staging.rmdir()
@@ -339,6 +353,13 @@ def _seal(digest: str) -> str:
 def digest(data: bytes) -> str:
     """Its SHA-256."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is anything. OSError where that cannot be told: names that are too long, loops of links."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return bool(path.stat())
+    return False
 
 
 def _no_place(path: Path, what: str) -> InputError:
