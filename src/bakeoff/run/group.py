@@ -74,7 +74,7 @@ class Workplace:
 
     def finished(self, trial: Trial) -> bool:
         """Whether the trial is stored and did not fail."""
-        return self.store.has(trial.key()) and self.store.record(trial.key()).status != "failed"
+        return self.store.finished(trial.key())
 
     def engine_for(self, backbone: Backbone, method: Method) -> str:
         """`lanes` where they are proven equal on this model and the method runs in them, else `reference`.
@@ -173,8 +173,6 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
         memory.free()
         if len(trials) > 1:
             raise TooLarge(short)
-    for record in records:
-        place.progress.trial(record)
     return records
 
 
@@ -184,14 +182,15 @@ def fail(place: Workplace, number: int, trials: Sequence[Trial], error: Exceptio
     about = _About(place, number, len(trials), started)
     for trial in trials:
         if not place.finished(trial):
-            place.progress.trial(_failed(place, about, trial, error))
+            _failed(place, about, trial, error)
 
 
 def _failed(place: Workplace, about: _About, trial: Trial, error: Exception) -> Record:
-    """Store a trial's failure."""
+    """Store a trial's failure, and tell it."""
     record = about.failed(trial, error)
     place.store.stage(record.key)
     place.store.commit(trial, record, [], [])
+    place.progress.trial(record)
     return record
 
 
@@ -413,9 +412,9 @@ def _stored(
     out: _Outcome | None,
     start: dict[str, list[torch.Tensor]],
 ) -> Record:  # fmt: skip
-    """Check the adapter's count, save it, and commit the trial, or that it could not be graded.
+    """Check the adapter's count, save it, commit the trial, or that it could not be graded, and tell it.
 
-    A trial that was stored before is left as it is.
+    A trial that was stored before is left as it is, and not told again.
     """
     key = trial.key()
     if out is None or place.finished(trial):
@@ -462,6 +461,7 @@ def _stored(
         parts=_moved(adapter, start),
     )
     place.store.commit(trial, record, graded.samples, learner.curve if learner else [])
+    place.progress.trial(record)
     return record
 
 

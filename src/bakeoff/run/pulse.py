@@ -15,12 +15,13 @@ from bakeoff.store.store import Store
 from bakeoff.study.spec import Trial
 
 EVERY = 1.0  # seconds between writes while only steps go by
+_UNSEEN = OSError, UnicodeError, SystemExit  # of a screen that is gone or full (Rich exits where nobody reads a pipe)
 
 
 class Pulse(Progress):
     """Passes everything on to `inner`, and writes it down: at most once a second, and never to be waited for.
 
-    A full disk is for others to report: what is said here is only news.
+    A full disk is for others to report: what is said here is only news. So the work goes on where nobody sees it.
     """
 
     def __init__(self, inner: Progress, store: Store):
@@ -39,35 +40,45 @@ class Pulse(Progress):
             (self._store.directory / PROGRESS).unlink()
 
     def start(self, trials: int, stored: int) -> None:
-        self._inner.start(trials, stored)
+        with suppress(*_UNSEEN):
+            self._inner.start(trials, stored)
 
     def more(self, trials: int) -> None:
-        self._inner.more(trials)
+        with suppress(*_UNSEEN):
+            self._inner.more(trials)
 
     def group(self, trials: Sequence[Trial], engine: str) -> None:
-        self._inner.group(trials, engine)
+        with suppress(*_UNSEEN):
+            self._inner.group(trials, engine)
         self._running |= dict.fromkeys(trial.key() for trial in trials if not self._store.finished(trial.key()))
         self._about = {"group": _named(trials), "engine": engine}
         self._write()
 
     def step(self, step: int, steps: int, losses: dict[str, float]) -> None:
-        self._inner.step(step, steps, losses)
+        with suppress(*_UNSEEN):
+            self._inner.step(step, steps, losses)
         self._about |= {"step": step, "steps": steps, "benchmark": ""}
         if time.monotonic() - self._written >= EVERY:
             self._write()
 
     def evaluating(self, benchmark: str) -> None:
-        self._inner.evaluating(benchmark)
+        with suppress(*_UNSEEN):
+            self._inner.evaluating(benchmark)
         self._about |= {"benchmark": benchmark}
         self._write()
 
     def trial(self, record: Record) -> None:
         self._running.pop(record.key, None)
-        self._seconds += record.cost.train_seconds + record.cost.eval_seconds
-        self._inner.trial(record)
+        if record.provenance.resumed_at:  # its seconds are those of all sittings: counting begins anew after it
+            self._began, self._seconds = time.monotonic(), 0.0
+        else:
+            self._seconds += record.cost.train_seconds + record.cost.eval_seconds
+        with suppress(*_UNSEEN):
+            self._inner.trial(record)
 
     def note(self, text: str) -> None:
-        self._inner.note(text)
+        with suppress(*_UNSEEN):
+            self._inner.note(text)
 
     def _write(self) -> None:
         self._written = time.monotonic()
