@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
 
-.PHONY: help quickstart test test-all lint format clean
+.PHONY: help quickstart test test-all test-faults lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make quickstart   install, then run the embedded comparison"
 	@echo "make test         lint, types, layers and the fast tests"
 	@echo "make test-all     the same with the slow tests"
+	@echo "make test-faults  of these, the runs that are broken on purpose and resumed"
 	@echo "make lint         ruff, pyright and import-linter only"
 	@echo "make format       rewrite the code in the project's style"
 	@echo "make clean        remove .venv, caches and build outputs (never runs/)"
@@ -26,6 +27,10 @@ test: lint
 test-all: lint
 	@echo "Running all tests, the slow ones too"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
+
+test-faults: $(VENV)/installed-dev
+	@echo "Breaking runs, and resuming them"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "" tests/faults
 
 lint: $(VENV)/installed-dev
 	@echo "Checking style (ruff)"
