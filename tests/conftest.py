@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def tiny_backbone(kind: str, dtype: torch.dtype = torch.float32):
     from bakeoff.models.backbone import Backbone
 
     return Backbone(tiny_model(kind).to(dtype), tiny_tokenizer(), kind)
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_pytests():
+    """`bakeoff.cli.main` keeps the signals of its process, and here that is pytest's."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_several_studies_are_summed_up_and_their_own_reports_left_alone(here, mo
     assert sorted(path.name for path in (here / "both").iterdir()) == ["summary.json", "summary.md"]
     assert call(monkeypatch, "report", "first", "nowhere", "--out", "neither") == 2
     assert not (here / "neither").exists()
+    assert call(monkeypatch, "report", "first", "--out", "short.yaml") == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == "error: --out: short.yaml cannot be written to (File exists); give another directory"
+    (here / "theirs").write_text("theirs")
+    (here / "linked").mkdir()
+    (here / "linked" / f".summary.md.{os.getpid()}.partial").symlink_to(here / "theirs")
+    assert call(monkeypatch, "report", "first", "--out", "linked", "--format", "md") == 0
+    assert [path.name for path in (here / "linked").iterdir()] == ["summary.md"]
+    assert (here / "theirs").read_text() == "theirs"
 
 
 def test_one_file_says_where_the_model_lies(here, monkeypatch, capsys):
@@ -229,7 +239,7 @@ def test_reports_open_without_torch():
 
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
-        "import bakeoff.cli, bakeoff.report, bakeoff.analysis.table, bakeoff.study.load as load\n"
+        "import bakeoff.cli.commands, bakeoff.report, bakeoff.analysis.table, bakeoff.study.load as load\n"
         "from bakeoff.study import registry\n"
         "assert load.builtin_names() and [registry.find('methods', n, n) for n in registry.names('methods')]\n"
         "load.load('quickstart')\n"

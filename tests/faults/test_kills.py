@@ -39,6 +39,27 @@ def test_random_kills(study, tmp_path, chance):
         study.resume(out)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_or_after_the_work_ends_the_program_at_once(study, tmp_path, number):
+    """While the run is planned, and once its report is being written."""
+    out = tmp_path / "planned"
+    run = study.start(out)
+    wait_for(log_of(out), "began")
+    run.signal(number)
+    ended = run.end()
+    assert (ended.code, ended.out, ended.err) == (130, "", "Interrupted.\n") and not out.exists()
+    for n in range(5):  # one may come too late
+        out = tmp_path / f"{n}"
+        run = study.start(out)
+        wait_for(log_of(out), f"write.begin {out}/figures/")
+        run.signal(number)
+        ended = run.end()
+        if ended.code != 0:
+            break
+    assert (ended.code, ended.err) == (130, "Interrupted.\n")
+    study.resume(out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("chance", range(4))

@@ -1,9 +1,9 @@
-"""The program: its commands are added by the modules beside this one; what they share is here."""
+"""What the commands share: they are added to the program by the modules beside this one."""
 
 from __future__ import annotations
 
+import errno
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.core import TyperArgument, TyperCommand
 
 from bakeoff import __version__
-from bakeoff.errors import BakeoffError, InputError
+from bakeoff.errors import BakeoffError, InputError, StorageError
 from bakeoff.models.quiet import quiet_libraries as quiet_libraries
 
 
@@ -83,6 +83,7 @@ app = _App(
     rich_markup_mode=None,
     help="Which fine-tuning method for this model, this task and this budget? A controlled comparison, with evidence.",
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 console = Console(markup=False, emoji=False, highlight=False)  # names and paths are shown as they are: `lora[r=4]`
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
@@ -133,21 +134,16 @@ GroupSize = Annotated[
 ]
 
 
-def main() -> None:
-    """The `bakeoff` program. Exit codes: 0 done, 1 some trials failed or diverged, 2 bad input, 130 interrupted."""
-    command: Any = typer.main.get_command(app)
-    try:
-        code = command.main(prog_name="bakeoff", standalone_mode=False)
-    except BakeoffError as error:
+def told(error: Exception) -> int:
+    """Say what ended a command, in one line; the exit code. What is no error of the user's is a defect and flies on."""
+    if isinstance(error, BrokenPipeError):  # who read what is printed has had enough
+        return 1
+    if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        error = StorageError("what is printed", str(error.strerror), "free some space and run the same command again")
+    if isinstance(error, BakeoffError):
         _say(error)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
-    except Exception as error:
-        code = _shown_by_typer(error)
-    if code == 130:
-        print("Interrupted.", file=sys.stderr)
-    sys.exit(code or 0)
+        return error.exit_code
+    return _shown_by_typer(error)
 
 
 def _say(error: BakeoffError) -> None:

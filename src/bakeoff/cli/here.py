@@ -80,6 +80,7 @@ def bench(
     from bakeoff.bench.inputs import inputs
     from bakeoff.bench.measure import machine
     from bakeoff.bench.show import Page, head, line, payload, text
+    from bakeoff.run.interrupt import lastly
 
     wanted, given, about = named(cases or ()), inputs(model or (), data or (), from_), machine()
     page = Page(out) if out else None
@@ -88,16 +89,13 @@ def bench(
     found = []
     for said in head(payload(found, wanted, given, about)):
         told.print(said)
-    try:
+    with lastly(lambda: print(text(payload(found, wanted, given, about))) if as_json else None):  # be it cut short
         for number, (name, run) in enumerate(zip(wanted, ready, strict=True), 1):
             told.print(f"{number} of {len(wanted)}: {describe(name)}")
             found.append(run())
             told.print(line(found[-1]))
             if page:
                 page.write(payload(found, wanted, given, about))
-    finally:  # a run that is cut short says what it has
-        if as_json:
-            print(text(payload(found, wanted, given, about)))
     if other := [one.name for one in found if not one.same]:
         told.print(f"error: the engines do not compute the same: {', '.join(other)}")
         raise typer.Exit(1)

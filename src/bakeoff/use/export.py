@@ -16,6 +16,7 @@ from bakeoff.analysis.metrics import is_fraction
 from bakeoff.errors import BakeoffError, InputError, suggest
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.models.backbone import Backbone, locate, trusting
+from bakeoff.run.interrupt import lastly
 from bakeoff.use.rescore import Agreement, read, rescore
 from bakeoff.use.trial import Opened
 
@@ -87,11 +88,9 @@ def _staged(out: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
     except OSError as error:
         raise InputError("--out", f"{out} cannot be written ({error.strerror})") from None
-    try:
+    with lastly(lambda: shutil.rmtree(folder, ignore_errors=True)):
         yield folder
         folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # --- peft ---

@@ -15,6 +15,7 @@ from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.methods.method import Method, build
 from bakeoff.models.backbone import Backbone, locate
 from bakeoff.models.sites import layer_of
+from bakeoff.run.interrupt import lastly
 from bakeoff.run.plan import count
 from bakeoff.study.spec import Study
 
@@ -100,9 +101,10 @@ def _entry(backbone: Backbone, name: str, method: Method, declared: int, loaded:
 
 def _saved(adapter: Adapter) -> tuple[int, int]:
     """How many numbers, and bytes, a saved adapter has: it is written to a temporary folder and read again."""
-    with tempfile.TemporaryDirectory() as folder:
-        adapter.save(Path(folder))
-        files = list(Path(folder).rglob("*.safetensors"))
+    folder = tempfile.TemporaryDirectory()
+    with lastly(folder.cleanup):
+        adapter.save(Path(folder.name))
+        files = list(Path(folder.name).rglob("*.safetensors"))
         return sum(map(_numbers, files)), sum(file.stat().st_size for file in files)
 
 
