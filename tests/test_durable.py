@@ -143,6 +143,33 @@ def test_what_is_there_and_was_not_written_is_named(published):
     assert durable.check(published / "none") == ["none: absent"]
 
 
+def test_a_link_is_never_written_through(tmp_path):
+    """Somebody planted one where a file is about to be written; a partial file of a dead process gives way too."""
+    theirs, folder = tmp_path / "theirs", staged(tmp_path)
+    theirs.write_text("theirs")
+    partial = tmp_path / f".plan.json.{os.getpid()}.partial"
+    for plant in (lambda: partial.symlink_to(theirs), lambda: partial.hardlink_to(theirs)):
+        plant()
+        durable.write(tmp_path / "plan.json", b"{}\n")
+    for name in ("record.json", "manifest.json"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(theirs)
+    durable.fill(folder / "record.json", b"{}\n")
+    assert durable.publish(folder, tmp_path / "trials" / "one") and durable.check(tmp_path / "trials" / "one") == []
+    assert (tmp_path / "plan.json").read_bytes() == b"{}\n" and theirs.read_text() == "theirs"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "staging", "theirs", "trials"]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    durable.armed["write.written"] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        durable.write(tmp_path / "plan.json", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_safetensors_could_not_write_is_the_disks_fault(tmp_path):
     with pytest.raises(StorageError, match="No space left on device"), durable.storing(tmp_path):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")

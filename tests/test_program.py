@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -225,7 +226,8 @@ def test_nor_where_models_are_at_work(here):
         code, err = unheard(here, command, *arguments)
         if command == "bench" and code == 2:  # the real models and data that it wants are not here
             continue
-        assert code == 1 and "Traceback" not in err and "ignored" not in err and "error" not in err, (command, err)
+        assert code == (0 if command in ("run", "quickstart") else 1), command  # work goes on, whoever reads of it
+        assert not re.search("Traceback|ignored|error", err), (command, err)
     shutil.rmtree(here / "exported", ignore_errors=True)
     assert len([*(here / "new" / "trials").iterdir()]) == 1
     assert [path.name for path in here.iterdir() if path.name.endswith(".partial")] == []

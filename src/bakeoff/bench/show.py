@@ -11,6 +11,7 @@ from typing import Any
 from bakeoff.bench.inputs import SYSTEM, Inputs
 from bakeoff.bench.measure import Case
 from bakeoff.errors import InputError
+from bakeoff.store import durable
 
 METHOD = """\
 Each case is done by both engines in one run, one right after the other on the same batches, in turn; `ratio` is the
@@ -101,9 +102,10 @@ class Page:
                 raise InputError("--out", f"{file} cannot be written, for {nearest}", "name another page, FILE.md")
 
     def write(self, found: dict[str, Any]) -> None:
-        self.page.parent.mkdir(parents=True, exist_ok=True)
-        self.page.write_text(markdown(found), "utf-8")
-        self.numbers.write_text(text(found) + "\n", "utf-8")
+        with durable.storing(self.page):
+            self.page.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(self.page, markdown(found).encode())
+        durable.write(self.numbers, f"{text(found)}\n".encode())
 
 
 def line(one: Case) -> str:

@@ -43,7 +43,7 @@ def report(
 
     stores, formats = (
         [Store.open(directory) for directory in directories],
-        tuple(format_.split(",")) if format_ else None,
+        tuple(format_.split(",")) if format_ is not None else None,
     )
     if len({store.directory.resolve() for store in stores}) < len(stores):
         raise InputError("DIR", "one study is given twice", "name each once")

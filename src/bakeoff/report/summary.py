@@ -17,10 +17,11 @@ from rich.text import Text
 
 from bakeoff.analysis import words
 from bakeoff.analysis.summary import Line, Summary
-from bakeoff.errors import BakeoffError, InputError, suggest
+from bakeoff.errors import InputError, suggest
 from bakeoff.report import checklist, tables
 from bakeoff.report.html import environment, policy, style
 from bakeoff.report.markdown import escape, grid
+from bakeoff.store import durable
 
 HEADS = ("study", "model", "trained on", "tested on", "best", "metric", "95 % interval", "untrained", "n", "k")
 # How the table gives way to a narrow terminal, step by step: columns left out, which are on the page.
@@ -48,10 +49,10 @@ def write(found: Summary, out: Path, formats: Sequence[str] | None = None) -> li
     paths = [out / f"summary.{name}" for name in formats]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            path.write_text(FORMATS[path.suffix[1:]](found), encoding="utf-8")
     except OSError as error:
-        raise BakeoffError(f"{out}: cannot be written ({error.strerror})") from None
+        raise InputError("--out", f"{out} cannot be written to ({error.strerror})", "give another directory") from None
+    for path in paths:
+        durable.write(path, FORMATS[path.suffix[1:]](found).encode("utf-8"))
     return paths
 
 

@@ -83,13 +83,13 @@ def write(path: Path, data: bytes, *, sync: bool = True) -> None:
     with storing(path):
         try:
             failpoint("write.begin", path)
-            partial.write_bytes(data)
+            _create(partial, data)
             failpoint("write.written", path)
             if sync:
                 _sync(partial)
             failpoint("write.synced", path)
             partial.replace(path)
-        except OSError:
+        except BaseException:
             with suppress(OSError):
                 partial.unlink()
             raise
@@ -103,7 +103,7 @@ def fill(path: Path, data: bytes) -> None:
     """Write a file of a directory that is staged, and there; `publish` brings it to the disk."""
     with storing(path):
         failpoint("fill.begin", path)
-        path.write_bytes(data)
+        _create(path, data)
         failpoint("fill.end", path)
 
 
@@ -129,7 +129,7 @@ def publish(staged: Path, final: Path) -> bool:
         for name in files:
             _sync(staged / name)
         failpoint("publish.synced", final)
-        (staged / MANIFEST).write_text(Manifest(files).model_dump_json(indent=1) + "\n")
+        _create(staged / MANIFEST, Manifest(files).model_dump_json(indent=1).encode() + b"\n")
         _sync(staged / MANIFEST)
         for folder, _, _ in os.walk(staged, topdown=False):
             _sync(Path(folder))
@@ -224,6 +224,15 @@ def no_file(path: Path) -> str:
     if stat.S_ISREG(mode := path.lstat().st_mode):
         return ""
     return f"{'a link' if stat.S_ISLNK(mode) else 'a directory' if stat.S_ISDIR(mode) else 'special'}, no file"
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Write a new file; what is there gives way, and a link is never followed (a dead process left it, or a foe)."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    with open(descriptor, "wb") as file:
+        file.write(data)
 
 
 def _refused(path: Path, code: int, text: str = "") -> StorageError:
