@@ -11,7 +11,9 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,11 +57,14 @@ def opened(place: Workplace) -> Iterator[Submit]:
     mine = not ray.is_initialized()
     if mine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
+        heard = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             told = str(error).split("\n")[0]
             raise BakeoffError(f"--executor ray: no cluster at {os.environ.get('RAY_ADDRESS')} ({told})") from None
+        if heard is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, heard)  # Ray's own would end the run before anything is saved
     cluster = _Cluster(ray, place)
     try:
         yield cluster.submit
