@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -416,6 +417,21 @@ def test_38_test_items_that_are_trained_on_are_counted(here, monkeypatch, capsys
     assert "1 of 2" in capsys.readouterr().out
 
 
+def test_40_a_gpu_that_cannot_be_used_is_told_of(here, monkeypatch, capsys):
+    """It is no error: the trials run on the CPU. The words are torch's, and tell how to mend it."""
+
+    def too_old() -> bool:
+        what = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)."
+        warnings.warn(f"{what} Please update your GPU driver (Triggered internally at x.cpp:1.)", stacklevel=1)
+        return False
+
+    monkeypatch.setattr("torch.cuda.is_available", too_old)
+    assert call(monkeypatch, "plan", "study.yaml") == 0
+    told = capsys.readouterr()
+    said = "the trials run on the CPU: CUDA initialization: The NVIDIA driver on your system is too old (found version "
+    assert f"{said}11040). Please update your GPU driver\n" in told.out
+
+
 def test_40_without_a_sandbox_code_is_not_graded(here, monkeypatch, capsys):
     completions()(here)
     monkeypatch.setattr("bakeoff.grading.code.tiers.missing", lambda tier: f"no {tier} here")
@@ -462,3 +478,5 @@ def test_a_report_of_nothing_finished_says_so(here, monkeypatch, capsys):
     assert "\x1b" not in told and "No result on sst2: 3 methods missing." in told
     assert call(monkeypatch, "report", "none", "--format", "pdf") == 2
     assert capsys.readouterr().err.startswith("error: --format: 'pdf' is no report format; accepted: csv, html, json")
+    assert call(monkeypatch, "report", "none", "--format", "") == 2
+    assert capsys.readouterr().err.startswith("error: --format: '' is no report format; accepted: csv, html, json")

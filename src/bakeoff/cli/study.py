@@ -179,7 +179,7 @@ def _run(
         _show_plan(job.plan)
         console.print(f"  disk: {job.need}", soft_wrap=True)
         for note in job.notes:
-            console.print(note)
+            console.print(note, soft_wrap=True)
         return
     from bakeoff.run.watch import Watch
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from bakeoff.errors import InputError, suggest
 from bakeoff.grading.code import Grader, tiers
@@ -94,9 +97,9 @@ def prepare(
     store = Store(Path("runs") / study.study if out is None else out)
     earlier = store.earlier(study.study)
     store.examine()
+    notes = unusable_gpu()
     plan = planning.make(study, group_size)
     planning.check_engine(plan, engine)
-    notes: list[str] = []
     if earlier and planning.same_trials(plan, earlier):
         plan = planning.in_groups(plan, earlier)
         if group_size not in (None, plan.group_size):
@@ -110,6 +113,16 @@ def prepare(
     check(need, store.directory)
     notes += [*damaged(plan, store), *(edited(plan, earlier, store) if earlier else ())]
     return Job(plan, store, engine, executor, need, tuple(notes))
+
+
+def unusable_gpu() -> list[str]:
+    """Why the trials run on the CPU, where there is a GPU that torch cannot use: a driver too old, and the like."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return []
+    reasons = [" ".join(str(one.message).split(" (Triggered internally")[0].split()) for one in told]
+    return [f"the trials run on the CPU: {reason}" for reason in reasons if "CUDA" in reason]
 
 
 def execute(job: Job, progress: Progress | None = None, unsafe_no_sandbox: bool = False) -> Outcome:
