@@ -127,7 +127,8 @@ def test_a_command_ends_wherever_a_signal_finds_it(here, command):
     for n in range(16):
         process = program(here, command, "short.yaml")
         time.sleep(0.3 + (whole - 0.3) * n / 20)
-        stopped(process, SIGNALS[n % 2])
+        if process.poll() is None:  # by now the machine may be quicker
+            stopped(process, SIGNALS[n % 2])
     assert not (here / "runs").exists()
 
 
