@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -123,14 +127,16 @@ def test_a_process_beside_gives_the_same_bits(place, inline):
 
 
 @pytest.mark.slow
-def test_what_kills_a_process_costs_half_a_group_and_no_more(place):
+def test_what_kills_a_process_for_memory_costs_half_a_group_and_no_more(place, monkeypatch):
     """Three seeds, two, one: the last fails alone, the others go on; and the halves are the plan's from then on."""
     (place / "left").write_text("SIGKILL 3")
+    monkeypatch.setattr(memory, "kills", count().__next__)  # it rises each time
     study, progress = load(place / "toy.yaml", [LORA]), Noting()
     outcome = run(study, place / "killed", executor="process", progress=progress)
     assert states(outcome.store) == {("lora", 0): "done", ("lora", 1): "done", ("lora", 2): "failed"}
     (lost,) = outcome.failed
-    assert "SIGKILL" in lost.reason and lost.provenance.executor == "process"
+    assert lost.reason == "out of memory: the kernel killed its process (SIGKILL)"
+    assert lost.provenance.executor == "process"
     assert [len(group) for group in outcome.store.plan()["groups"]] == [1, 1, 1]
     assert len(progress.notes) == 2
     assert "3 trials in one pass are too much for the memory; they go on as 2 and 1" in progress.notes[0]
@@ -142,7 +148,11 @@ def test_what_kills_a_process_costs_half_a_group_and_no_more(place):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
-    [("SIGSEGV", "its process died of SIGSEGV"), ("exit", "its process ended by itself with the code 7")],
+    [
+        ("SIGSEGV", "its process died of SIGSEGV"),
+        ("SIGKILL", "its process was killed (SIGKILL), but not by the kernel for want of memory"),
+        ("exit", "its process ended by itself with the code 7"),
+    ],
 )
 def test_what_else_ends_a_process_fails_its_group(place, how, reason):
     (place / "left").write_text(f"{how} 1")
@@ -241,12 +251,67 @@ def test_failures_that_differ_or_are_not_one_after_another_pause_nothing():
     assert streak.add(Ended(group=group, failed="b"))
 
 
+def test_a_method_that_is_too_large_does_not_pause_the_study(place):
+    """Its trials fail one by one for want of memory, which says nothing of others; three methods that do, do."""
+    methods = ", ".join(f"l{r}: {{use: lora, r: {r}}}" for r in (1, 2, 3))
+    study = load(place / "toy.yaml", ["methods={" + methods + "}"])
+    one, two, three = planning.make(study).groups
+    streak = Streak()
+    for group in (one, one, one, one, two, two):
+        assert not streak.add(Ended(group=group, failed="RuntimeError: std::bad_alloc"))
+    assert streak.add(Ended(group=three, failed="RuntimeError: std::bad_alloc"))
+
+
 def test_what_ran_out_of_memory_is_known():
     assert memory.ran_out(MemoryError()) and memory.ran_out(torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert memory.ran_out(caught.value)
+    for told in ("std::bad_alloc", "unable to mmap 9 bytes from file <m>: Cannot allocate memory (12)"):
+        assert memory.ran_out(RuntimeError(told))
+    assert memory.ran_out(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
     assert not memory.ran_out(RuntimeError("shapes differ")) and not memory.ran_out(ValueError("can't allocate memory"))
+
+
+def test_what_is_left_of_a_pass_that_failed_is_given_back():
+    """torch itself keeps the graph of a backward pass that raised until the next one."""
+
+    class Failing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, *_):
+            raise MemoryError
+
+    def work():
+        several = [(2 * torch.ones(3, 7, 11, requires_grad=True)).cos() for _ in range(9)]
+        torch.stack([*(one.sum() for one in several[:5]), Failing.apply(several[5]).sum()]).sum().backward()
+
+    def kept() -> int:
+        gc.collect()
+        return sum(type(one) is torch.Tensor and one.shape == (3, 7, 11) for one in gc.get_objects())
+
+    with pytest.raises(MemoryError):
+        work()
+    assert kept()
+    memory.free()
+    assert not kept()
+
+
+@pytest.mark.parametrize("hidden", [(), ("memory.events", "memory.oom_control"), ("vmstat", "memory.")])
+def test_the_kernel_counts_whom_it_killed_for_memory(hidden, monkeypatch):
+    """In the control group, else on the machine, else nowhere."""
+    read = Path.read_text
+
+    def shown(path: Path) -> str:
+        if path.name.startswith(hidden):
+            raise FileNotFoundError
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", shown)
+    assert (memory.kills() is None) == ("vmstat" in hidden)
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def _forked(asked: dict[str, Any]) -> int:
 
 
 def _child(asked: dict[str, Any]) -> int:
+    from faults.beside import fork_workers
     from faults.breaks import arm
 
     os.setsid()
@@ -76,6 +77,7 @@ def _child(asked: dict[str, Any]) -> int:
         signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL)
     sys.argv = ["bakeoff", *asked["argv"]]
     arm(asked["faults"])
+    fork_workers()
     from bakeoff.cli import main
 
     try:

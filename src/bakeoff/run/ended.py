@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bakeoff.run.group import Workplace, carry_out
-from bakeoff.run.memory import TooLarge
+from bakeoff.run.memory import TooLarge, short
 from bakeoff.study.spec import Trial
 
 RUNNING = 3  # groups one after another that fail for the same reason: the next would too
@@ -42,16 +42,25 @@ def attend(place: Workplace, number: int, group: Group) -> Ended:
 
 
 class Streak:
-    """Groups that fail for the same reason, one after another; numbers in a reason (bytes, addresses) may differ."""
+    """Groups that fail for the same reason, one after another; numbers in a reason (bytes, addresses) may differ.
+
+    Trials of one method that are each too large for the memory count as one: the next method may well do.
+    """
 
     def __init__(self) -> None:
-        self._reason, self._count = "", 0
+        self._reason, self._count, self._method = "", 0, set[tuple[str, str, str]]()
 
     def add(self, ended: Ended) -> bool:
         """Whether it is long enough to stop."""
         if ended.memory:  # it is tried again
             return False
-        reason = re.sub(r"\d+", "#", ended.failed)
-        self._count = self._count + 1 if reason == self._reason else 1
-        self._reason = reason
+        reason, method = re.sub(r"\d+", "#", ended.failed), _method(ended.group)
+        if reason != self._reason:
+            self._reason, self._count, self._method = reason, 0, set[tuple[str, str, str]]()
+        self._count += not (short(reason) and method == self._method)
+        self._method = method
         return bool(reason) and self._count >= RUNNING
+
+
+def _method(group: Group) -> set[tuple[str, str, str]]:
+    return {(one.model, one.task, one.method) for one in group}

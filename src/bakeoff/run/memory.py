@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
-_NOT_ALLOCATED = ("can't allocate memory", "CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "ALLOC_FAILED")
+_NOT_ALLOCATED = (
+    "can't allocate memory", "Cannot allocate memory", "bad_alloc", "CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY",
+    "ALLOC_FAILED",
+)  # fmt: skip
 
 
 class TooLarge(Exception):
@@ -18,33 +25,51 @@ def ran_out(error: BaseException) -> bool:
     """Whether an error says that memory ran out, a processor's or a GPU's."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(told in str(error) for told in _NOT_ALLOCATED)
+    told = isinstance(error, RuntimeError | OSError | SafetensorError)  # not where a model's text may be quoted
+    return told and any(one in str(error) for one in _NOT_ALLOCATED)
+
+
+def short(reason: str) -> bool:
+    """Whether the reason of a trial that failed says so."""
+    return any(told in reason for told in ("MemoryError", "out of memory", *_NOT_ALLOCATED))
 
 
 def free() -> None:
-    """Give back what nothing refers to any more, and what torch keeps of it."""
+    """Give back what nothing refers to any more, and what torch and the C library keep of it."""
+    torch.ones((), requires_grad=True).backward()  # until the next pass, torch keeps the graph of one that failed
     gc.collect()
+    with suppress(AttributeError, OSError):  # another library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def kills() -> int | None:
-    """How many processes of this control group the kernel killed for want of memory; None where it does not tell."""
-    try:
-        places = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    except OSError:
-        return None
-    for _, controllers, path in places:
-        if controllers == "":
-            file = Path("/sys/fs/cgroup", path.lstrip("/"), "memory.events")
-        elif "memory" in controllers.split(","):
-            file = Path("/sys/fs/cgroup/memory", path.lstrip("/"), "memory.oom_control")
-        else:
+    """How many processes the kernel killed for want of memory; None where it does not tell.
+
+    Of this control group where that has a count, else of the machine.
+    """
+    for file in _counts():
+        try:
+            found = dict(line.split() for line in file.read_text().splitlines())
+            return int(found["oom_kill"])
+        except (OSError, KeyError, ValueError):
             continue
-        for one in (file, file.parent.parent / file.name):  # a container may not see its own path
-            try:
-                found = dict(line.split() for line in one.read_text().splitlines())
-                return int(found["oom_kill"])
-            except (OSError, KeyError, ValueError):
-                continue
     return None
+
+
+def _counts() -> Iterator[Path]:
+    """The files that may have that count, the narrowest first."""
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            root = Path("/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup")
+            folder = root / path.lstrip("/")
+            while folder.is_relative_to(
+                root
+            ):  # a group may leave counting to those above, and a container see only one
+                yield folder / ("memory.oom_control" if controllers else "memory.events")
+                folder = folder.parent
+    yield Path("/proc/vmstat")

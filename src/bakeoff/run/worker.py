@@ -7,6 +7,7 @@ of its socket closes.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
@@ -15,13 +16,15 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from bakeoff.errors import BakeoffError, StorageError, TrialError
 from bakeoff.grading.code import tiers
 from bakeoff.models.quiet import quiet_libraries
-from bakeoff.run.ended import attend
+from bakeoff.run.ended import Ended, attend
 from bakeoff.run.errand import Errand, Setting, check, workplace
 from bakeoff.run.group import Workplace, fail
 from bakeoff.run.progress import Progress
@@ -29,6 +32,7 @@ from bakeoff.store.record import Record
 from bakeoff.study.spec import Trial
 
 TICK = 0.2  # seconds between two looks at whether anything else is to be done
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Line:
@@ -88,9 +92,19 @@ class Telling(Progress):
         self._tell("note", text)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """What asks for an end waits until the context closes; in a process started within it, until that listens."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def main() -> None:
     """Work for whoever holds the other end of the socket that is inherited as this number."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the run, which tells
+    _die_with_parent()
     line = _Lifeline(socket.socket(fileno=int(sys.argv[1])))
     asked: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
     _, told = line.hear() or os._exit(0)
@@ -98,14 +112,33 @@ def main() -> None:
     try:
         place = workplace(Setting.model_validate_json(json.dumps(told)), Telling(line))
     except BakeoffError as error:
-        line.tell("refused", str(error))
-        return
+        return line.tell("refused", str(error))
+    except Exception as error:  # where memory is short, anything
+        return line.tell("refused", f"--executor process: the worker did not start; {type(error).__name__}: {error}")
+    _heed(place)
     line.tell("ready")
     threading.Thread(target=_listen, args=(line, asked, place), daemon=True).start()
-    with tiers.unprotected(told["unsafe"]), place.interrupt.heeded():
+    with tiers.unprotected(told["unsafe"]):
         while True:
             _, errand = asked.get()
             _carry_out(line, place, Errand.model_validate_json(json.dumps(errand)))
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process with the run's, even where it is stopped; elsewhere the socket tells it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _heed(place: Workplace) -> None:
+    """A Ctrl-C is for the run, which tells; a SIGTERM that came here too, or here alone, asks for a stop."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        place.interrupt.asked = True
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
 
 
 def _listen(line: Line, asked: queue.SimpleQueue[list[Any]], place: Workplace) -> None:
@@ -122,16 +155,21 @@ def _listen(line: Line, asked: queue.SimpleQueue[list[Any]], place: Workplace) -
 
 def _carry_out(line: Line, place: Workplace, errand: Errand) -> None:
     try:
-        check(place, errand.trials)
-        ended = attend(place, errand.number, errand.trials)
+        ended = _ended(place, errand)
         line.tell("ended", ended.failed, ended.memory)
-    except TrialError as error:
-        fail(place, errand.number, errand.trials, error)
-        line.tell("ended", str(error), "")
     except StorageError as error:
         line.tell("storage", str(error.path), error.what, error.mend)
     except KeyboardInterrupt:
         line.tell("interrupted")
+
+
+def _ended(place: Workplace, errand: Errand) -> Ended:
+    try:
+        check(place, errand.trials)
+    except TrialError as error:
+        fail(place, errand.number, errand.trials, error)
+        return Ended(group=errand.trials, failed=str(error))
+    return attend(place, errand.number, errand.trials)
 
 
 if __name__ == "__main__":

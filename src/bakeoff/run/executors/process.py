@@ -21,9 +21,9 @@ from bakeoff.run import memory
 from bakeoff.run.ended import Ended, Group, Submit
 from bakeoff.run.errand import errand, setting
 from bakeoff.run.group import Workplace, fail
-from bakeoff.run.worker import Line
+from bakeoff.run.worker import Line, held
 
-PATIENCE = 10.0  # seconds for a worker that is told to end
+PATIENCE = 2.0  # seconds for a worker that is to end, and has nothing to save
 
 
 @contextmanager
@@ -79,22 +79,33 @@ class _Worker:
         ours, theirs = socket.socketpair()
         root = str(Path(bakeoff.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bakeoff.run.worker", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # a terminal's Ctrl-C is for this process alone
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        with held():  # until the worker listens
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bakeoff.run.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a terminal's Ctrl-C is for this process alone
+                env={**os.environ, "PYTHONPATH": path},
+            )
         theirs.close()
         self._socket, self._line = ours, Line(ours)
-        self._line.tell("setting", setting(place).model_dump(mode="json"))
-        first = self._line.hear()
-        if first is None:
-            raise BakeoffError(f"--executor process: the worker did not start; {_died(self.end(), None)[0]}")
-        if first[0] == "refused":
+        try:
+            self._begin(memory.kills())
+        except BaseException:
             self.end()
+            raise
+
+    def _begin(self, killed: int | None) -> None:
+        """Wait until it is ready; BakeoffError says why it is not."""
+        first = None
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._line.tell("setting", setting(self._place).model_dump(mode="json"))
+            first = self._line.hear()
+        self._place.interrupt.check()
+        if first is None:
+            raise BakeoffError(f"--executor process: the worker did not start; {_died(self.end(), killed)[0]}")
+        if first[0] == "refused":
             raise BakeoffError(first[1])
 
     def carry_out(self, group: Group) -> Ended | None:
@@ -147,6 +158,8 @@ def _died(code: int, killed: int | None) -> tuple[str, bool]:
     name = signal.Signals(-code).name
     if name != "SIGKILL":
         return f"its process died of {name}", False
-    if killed is not None and (memory.kills() or 0) > killed:
+    if killed is None:
+        return "its process was killed (SIGKILL); whether for want of memory this system does not tell", False
+    if (memory.kills() or 0) > killed:
         return "out of memory: the kernel killed its process (SIGKILL)", True
-    return "its process was killed (SIGKILL), most likely by the kernel for want of memory", True
+    return "its process was killed (SIGKILL), but not by the kernel for want of memory", False
