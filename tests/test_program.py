@@ -23,6 +23,12 @@ from bakeoff.store.store import Store
 COMMANDS = sorted(typer.main.get_command(app).commands)  # pyright: ignore[reportAttributeAccessIssue]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PROGRAM = "from bakeoff.cli import main; main()"
+HEARD = """
+from bakeoff.cli import program
+listen = program.listen
+program.listen = lambda handler: print("heard", flush=True) if listen(handler) else None
+program.main()
+"""
 STUDY = """study: short
 models: {nano: {path: NANO}}
 tasks: [{use: mini_sentiment, train_limit: 8, test_limit: 4}]
@@ -125,8 +131,9 @@ def test_a_command_ends_wherever_a_signal_finds_it(here, command):
     assert program(here, command, "short.yaml").wait() == 0
     whole = time.monotonic() - started
     for n in range(16):
-        process = program(here, command, "short.yaml")
-        time.sleep(0.3 + (whole - 0.3) * n / 20)
+        process = program(here, command, "short.yaml", code=HEARD)
+        assert process.stdout and process.stdout.readline() == "heard\n"
+        time.sleep(whole * n / 20)
         if process.poll() is None:  # by now the machine may be quicker
             stopped(process, SIGNALS[n % 2])
     assert not (here / "runs").exists()
