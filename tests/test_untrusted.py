@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from synthetic_store import relist
 from test_bad_input import both, config, here, made, text  # noqa: F401 (fixtures)
 from test_cli import call
 
-from bakeoff.errors import InputError, redacted
+from bakeoff.errors import BakeoffError, DamageError, InputError, StorageError, TrialError, redacted
 from bakeoff.models.backbone import weights_hash
 from bakeoff.models.files import check
 from bakeoff.study.spec import Model
@@ -188,6 +189,48 @@ def test_what_may_be_a_secret_is_told_as_such(monkeypatch):
     assert said == "x: https://[secret]@host/a?[secret] Bearer [secret] [secret] (hf_[secret])"
     for plain in ("HF_HUB_OFFLINE", "hf_hub_download", "hf_transfer is absent", "sk-learn-like names", "what? a/b@c"):
         assert redacted(plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("sk-proj-a1B2_cdefghijklmnopqrstuvwxyz012345", "sk-[secret]"),
+        ("github_pat_11ABCDEFG0abcdefghij_klmnopqrstuv", "github_pat_[secret]"),
+        ("gho_16C7e42F292c6912E7710c838347Ae178B4a", "gho_[secret]"),
+        ("AKIAABCDEFGHIJKLMNOP", "AKIA[secret]"),
+        ("glpat-abcd1234efgh5678ijkl", "glpat-[secret]"),
+        ("BEARER abc.def", "BEARER [secret]"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [secret]"),
+        ("my_hf_abcdefABCDEF0123456789", "my_hf_[secret]"),
+        ("hf_abcdefghijklmnopqrstuvwxyzabcdefgh", "hf_[secret]"),
+        ("s3://b/k?X-Amz-Signature=abc", "s3://b/k?[secret]"),
+        ("wss://h/a#access_token=abc", "wss://h/a#[secret]"),
+        ("https://user:p/w@host/", "https://[secret]@host/"),
+        ("https://user:p@s/w@host/", "https://[secret]@host/"),
+        ("swordfish-in-the-environment", "[secret]"),
+    ],
+)
+def test_secrets_have_many_forms(said, kept, monkeypatch):
+    monkeypatch.setenv("my_api_key", "swordfish-in-the-environment")
+    assert redacted(f"x: ({said})") in (f"x: ({kept})", f"x: ({kept}")
+
+
+@pytest.mark.parametrize(
+    "plain",
+    ["basic training of Basic methods", "https://host:8080/x says a@b", "https://host/page#part", "eos_token=<s>",
+     "a risk-averse-and-long-name-1", "hf_hub_download_of_something_long", "sk-learn-like-and-other-names"],
+)  # fmt: skip
+def test_what_only_looks_like_a_secret_stays(plain):
+    assert redacted(plain) == plain
+
+
+@pytest.mark.parametrize("error", [
+    BakeoffError("a"), InputError("a", "b", "c"), TrialError("a"), DamageError("a", "b", "c"),
+    StorageError("a", "b", "c"),
+])  # fmt: skip
+def test_an_error_goes_whole_from_process_to_process(error):
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
 
 
 # --- a directory of results ---

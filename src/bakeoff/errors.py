@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 _SECRETS = [  # each after what may stay: passwords in addresses and what signs them, tokens by their beginnings
     re.compile(form)
     for form in (
-        r"(://)[^/@\s]+(?=@)",
-        r"(https?://[^\s?]+\?)\S+",
-        r"([Bb]earer )\S+",
-        r"\b(hf_|gh[ps]_|sk-)(?=[\w-]*\d)[A-Za-z0-9-]{16,}",
+        r"(://)(?:[^/@\s:]{1,100}+:\S{1,100}|[^/@\s]+)(?=@)",
+        r"(://[^\s?#]{1,1000}+(?:\?|#(?=[^\s=]{1,100}=)))\S+",
+        r"\b((?i:bearer) )\S+",
+        r"\b((?i:basic) )(?=[a-z]{0,200}[A-Z\d+/=])[\w+/]{8,}=*",
+        r"(?<![A-Za-z0-9])(hf_|gh[a-z]_|AKIA)[A-Za-z0-9]{16,}",
+        r"(?<![A-Za-z0-9])(sk-|github_pat_|glpat-|api_org_)(?=[\w-]{0,200}\d)[\w-]{16,}",
     )
 ]
+_NAMES = ("TOKEN", "KEY", "SECRET", "PASSWORD")  # how variables of the environment end that hold secrets
 
 
 class BakeoffError(Exception):
@@ -25,6 +30,9 @@ class BakeoffError(Exception):
 
     def __str__(self) -> str:
         return redacted(super().__str__())
+
+    def __reduce__(self) -> tuple[Any, ...]:  # made anew elsewhere as it is, whatever its __init__ takes
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class InputError(BakeoffError):
@@ -61,10 +69,10 @@ class StorageError(BakeoffError):
 
 
 def redacted(text: str) -> str:
-    """The text without what may be a secret: tokens, passwords in addresses, the values of the hub's variables."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        if len(value := os.environ.get(name, "")) >= 8:
-            text = text.replace(value, "[secret]")
+    """The text without what may be a secret: tokens, passwords in addresses, the environment's by their names."""
+    held = {value for name, value in os.environ.items() if name.upper().endswith(_NAMES) and len(value) >= 8}
+    for value in sorted(held, key=len, reverse=True):
+        text = text.replace(value, "[secret]")
     for secret in _SECRETS:
         text = secret.sub(r"\1[secret]", text)
     return text
