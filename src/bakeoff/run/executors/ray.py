@@ -6,32 +6,36 @@ where a worker does not see it, a trial's files come back and are stored by the 
 
 from __future__ import annotations
 
-import atexit
 import logging
+import math
 import os
 import secrets
-import shutil
 import signal
-import tempfile
+import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 
 import bakeoff
-from bakeoff.errors import BakeoffError, StorageError, TrialError, extra
+from bakeoff.errors import BakeoffError, DamageError, StorageError, TrialError, extra, redacted
 from bakeoff.grading.code import tiers
 from bakeoff.models.quiet import quiet_libraries
 from bakeoff.run.ended import Ended, Group, Submit, attend
 from bakeoff.run.errand import Errand, Setting, check, errand, setting, workplace
 from bakeoff.run.group import Workplace, fail
 from bakeoff.run.progress import Progress
+from bakeoff.store.store import Store
 from bakeoff.study.spec import Frozen
 
+PATIENCE = 10.0  # seconds for a task that is told to end, and for an address to answer
 CRASHES = 2  # of a worker's process under one group: then it is the group's doing
 DEATHS = 20  # of machines under one group
 GIB = 2**30
@@ -57,22 +61,30 @@ def opened(place: Workplace) -> Iterator[Submit]:
     mine = not ray.is_initialized()
     if mine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
-        heard = signal.getsignal(signal.SIGTERM)
+        heard, address = signal.getsignal(signal.SIGTERM), os.environ.get("RAY_ADDRESS", "")
         try:
+            _look(address)
             ray.init(log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             told = str(error).split("\n")[0]
-            raise BakeoffError(f"--executor ray: no cluster at {os.environ.get('RAY_ADDRESS')} ({told})") from None
+            raise BakeoffError(f"--executor ray: no cluster at RAY_ADDRESS={address} ({told})") from None
         if heard is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, heard)  # Ray's own would end the run before anything is saved
     cluster = _Cluster(ray, place)
     try:
         yield cluster.submit
     finally:
-        cluster.cancel()
+        cluster.close()
         place.store.clear_staging()
         if mine:
             ray.shutdown()
+
+
+def _look(address: str) -> None:
+    """OSError where nobody listens at the `host:port` of a cluster: Ray would try for minutes."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), PATIENCE).close()
 
 
 @dataclass
@@ -99,25 +111,28 @@ class _Cluster:
             self._start(_Task(group, {trial.key() for trial in group if self._place.finished(trial)}))
         while self._running:
             if self._place.interrupt.asked:
-                self._stop()
-            ended, _ = self._ray.wait(list(self._running), timeout=0.5)
-            for one in ended:
-                if told := self._ended(self._running.pop(one), one):
+                self._end(math.inf)  # what runs saves how far it came
+                self._place.interrupt.check()
+            heard, _ = self._ray.wait(list(self._running), timeout=0.5)
+            for one in heard:
+                if told := self._heard(one):
                     yield told
 
-    def _stop(self) -> None:
-        """Let what runs save how far it came, and end with it."""
-        left = list(self._running)
-        self.cancel()
-        while left:
-            _, left = self._ray.wait(left, timeout=0.5)
-        self._place.interrupt.check()
+    def close(self) -> None:
+        """Leave nothing at work: it would write into a directory that the run no longer holds."""
+        if not self._place.interrupt.asked:
+            self._end(PATIENCE)
+        self._end(PATIENCE, force=True)
 
-    def cancel(self) -> None:
-        """Interrupt what still runs."""
+    def _end(self, seconds: float, force: bool = False) -> None:
+        """Tell what still runs to end, by force or by an interrupt, and wait for that so long."""
         for one in self._running:
-            self._ray.cancel(one)
-        self._running = {}
+            self._ray.cancel(one, force=force)
+        left, until = [one.completed() for one in self._running], time.monotonic() + seconds
+        while left and time.monotonic() < until:
+            _, left = self._ray.wait(left, timeout=0.5)
+        if not left:
+            self._running = {}
 
     def _start(self, task: _Task) -> None:
         told = errand(self._place, task.group).model_dump_json()
@@ -125,24 +140,24 @@ class _Cluster:
         self._running[remote.remote(self._setting, told, self._probe)] = task
 
     def _needs(self, group: Group) -> dict[str, Any]:
-        """What a group takes of a machine: no more than the largest one has, for it would wait for ever."""
-        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        most = {name: max(one.get(name, 0) for one in machines) for name in ("CPU", "GPU", "memory")}
+        """What a group takes of a machine: no more than the one that suits it best has, for it would wait for ever."""
         gpus = int(self._place.plan.device == "cuda")
-        if gpus > most["GPU"]:
-            raise BakeoffError("--executor ray: the trials are for a GPU, and no machine of the cluster has one")
         memory = 8 * self._place.plan.backbones[group[0].model].parameters() + GIB  # the weights in float32, twice
-        return {
-            "num_cpus": min(torch.get_num_threads(), most["CPU"]),
-            "num_gpus": gpus,
-            "memory": int(min(memory, most["memory"])),
-        }
+        wanted = {"GPU": gpus, "memory": memory, "CPU": torch.get_num_threads()}
+        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        most = [{name: min(one.get(name, 0), want) for name, want in wanted.items()} for one in machines]
+        best = max((one for one in most if one["CPU"]), key=lambda one: tuple(one.values()), default=None)
+        if best is None:
+            raise BakeoffError("--executor ray: no machine of the cluster has a CPU to give")
+        if best["GPU"] < gpus:
+            raise BakeoffError("--executor ray: the trials are for a GPU, and no machine of the cluster has one")
+        return {"num_cpus": best["CPU"], "num_gpus": gpus, "memory": int(best["memory"])}
 
-    def _ended(self, task: _Task, one: Any) -> Ended | None:
-        """How a group ended; None where it was lost and runs again."""
-        errors = self._ray.exceptions
+    def _heard(self, one: Any) -> Ended | None:
+        """How a group ended; None where it has begun, and where it was lost and runs again."""
+        task, errors = self._running.pop(one), self._ray.exceptions
         try:
-            said: Said = self._ray.get(one)
+            said: Said | str = self._ray.get(next(one))
         except errors.NodeDiedError:
             task.deaths += 1
             return self._again(task, "the machine that it ran on died", task.deaths < DEATHS)
@@ -152,13 +167,19 @@ class _Cluster:
             task.crashes += 1
             return self._again(task, f"its process died {CRASHES} times", task.crashes < CRASHES)
         except errors.RayTaskError as error:
-            return self._failed(task, f"{type(error.cause).__name__}: {error.cause}".split("\n")[0], False)
+            return self._failed(task, _told(error.cause), False)
+        except errors.RayError as error:
+            return self._failed(task, _told(error), False)
+        if isinstance(said, str):
+            self._running[one] = task
+            self._place.progress.group(task.group, self._place.engine)
+            return None
         return self._said(task, said)
 
-    def _again(self, task: _Task, reason: str, yes: bool) -> Ended | None:
+    def _again(self, task: _Task, reason: str, yes: bool, memory: bool = True) -> Ended | None:
         if yes:
             return self._start(task)
-        return self._failed(task, reason, True)
+        return self._failed(task, reason, memory)
 
     def _failed(self, task: _Task, reason: str, memory: bool) -> Ended:
         """A group that nothing was heard of; what it stored stays."""
@@ -169,13 +190,17 @@ class _Cluster:
         fail(self._place, self._place.plan.groups.index(group), group, TrialError(reason))
         return Ended(group=group, failed=reason)
 
-    def _said(self, task: _Task, said: Said) -> Ended:
+    def _said(self, task: _Task, said: Said) -> Ended | None:
         if said.storage:
             raise StorageError(*said.storage)
+        try:
+            for key, files in said.files.items():
+                self._place.store.adopt(key, files)
+        except DamageError as error:
+            task.crashes += 1
+            return self._again(task, f"of its results, {_told(error)}", task.crashes < CRASHES, memory=False)
         for note in said.notes:
             self._place.progress.note(note)
-        for key, files in said.files.items():
-            self._place.store.adopt(key, files)
         self._tell(task)
         return Ended(group=task.group, failed=said.failed, memory=said.memory)
 
@@ -197,55 +222,57 @@ class _Noting(Progress):
         self.notes.append(text)
 
 
+def _told(error: BaseException) -> str:
+    """An error in one line."""
+    told = str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}"
+    return redacted(told.split("\n")[0])
+
+
 _places: dict[str, Workplace] = {}  # of this worker, by what is asked: the model stays from task to task
 
 
-def carry_out(told: str, group: str, probe: tuple[str, str]) -> Said:
-    """In a worker: carry a group out, and say what came of it."""
+def carry_out(told: str, group: str, probe: tuple[str, str]) -> Iterator[str | Said]:
+    """In a worker: carry a group out, and say that it begins and what came of it."""
+    yield "begins"
     asked, errand = Setting.model_validate_json(told), Errand.model_validate_json(group)
     shared = _sees(probe)
-    place = _place(told, asked, shared)
-    progress, place.progress = place.progress, _Noting()
+    with nullcontext(asked.directory) if shared else TemporaryDirectory(prefix="bakeoff-") as directory:
+        try:
+            said = _carried_out(_place(told, asked, directory), errand, asked.unsafe, shared)
+        except StorageError as error:
+            said = Said(storage=(f"{os.uname().nodename}: {error.path}", error.what, error.mend))
+    yield said
+
+
+def _carried_out(place: Workplace, errand: Errand, unsafe: bool, shared: bool) -> Said:
+    place.progress = progress = _Noting()
     place.interrupt.asked = False
-    with tiers.unprotected(asked.unsafe), place.interrupt.heeded():  # Ray cancels a task by SIGINT
+    if not shared:
+        place.store.write("plan.json", place.plan.as_json())
+    with tiers.unprotected(unsafe), place.interrupt.heeded():  # Ray cancels a task by SIGINT
         try:
             check(place, errand.trials)
             ended = attend(place, errand.number, errand.trials)
         except TrialError as error:
             fail(place, errand.number, errand.trials, error)
             ended = Ended(group=errand.trials, failed=str(error))
-        except StorageError as error:
-            return Said(storage=(f"{os.uname().nodename}: {error.path}", error.what, error.mend))
-    notes, place.progress = tuple(place.progress.notes), progress
     files = {} if shared else {t.key(): _files(place, t.key()) for t in errand.trials if place.store.has(t.key())}
-    return Said(failed=ended.failed, memory=ended.memory, notes=notes, files=files)
+    return Said(failed=ended.failed, memory=ended.memory, notes=tuple(progress.notes), files=files)
 
 
-def _place(told: str, asked: Setting, shared: bool) -> Workplace:
-    """This worker's workplace; where it does not see the study's directory, with one of its own.
-
-    It goes with the worker: what it holds is with the run by then.
-    """
-    key = f"{shared} {told}"
-    if key not in _places:
+def _place(told: str, asked: Setting, directory: str) -> Workplace:
+    """This worker's workplace, with `directory` for its results: the study's, or of the task where that is not seen."""
+    if told not in _places:
         quiet_libraries()
         if asked.version != bakeoff.__version__:
             raise BakeoffError(
                 f"Bakeoff {bakeoff.__version__} is installed here, and the run is one of {asked.version}"
             )
-        place = workplace(asked, Progress(), None if shared else _own_directory())
-        if not shared:
-            place.store.write("plan.json", place.plan.as_json())
+        place = workplace(asked, Progress())
         _places.clear()
-        _places[key] = place
-    return _places[key]
-
-
-def _own_directory() -> str:
-    """A directory of this worker's, gone when it ends."""
-    folder = tempfile.mkdtemp(prefix="bakeoff-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+        _places[told] = place
+    _places[told].store = Store(directory)
+    return _places[told]
 
 
 def _files(place: Workplace, key: str) -> dict[str, bytes]:
