@@ -195,6 +195,22 @@ def test_an_export_that_answers_otherwise_is_not_kept(store, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("name", "to"), [("lora", "peft"), ("lora+prompt", "merged"), ("full", "merged")])
+def test_an_export_has_what_the_trial_wrote_and_nothing_beside_it(store, name, to, tmp_path):
+    """No file that was laid there since, and none that a link leads to."""
+    trial = opened(store, f"toy/{name}/seed 1")
+    (tmp_path / "private").write_text("private")
+    laid = [folder / name for folder in (trial.folder, *trial.folder.glob("part*")) for name in ("link", "x.bin")]
+    try:
+        for path in laid:
+            path.symlink_to(tmp_path / "private") if path.name == "link" else path.write_text("pickle")
+        export(trial, to, tmp_path / "out")
+    finally:
+        for path in laid:
+            path.unlink()
+    assert not {"link", "x.bin"} & {path.name for path in (tmp_path / "out").rglob("*")}
+
+
 def test_an_existing_directory_is_left_alone(store, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="is there already"):

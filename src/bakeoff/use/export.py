@@ -17,6 +17,7 @@ from bakeoff.errors import BakeoffError, InputError, suggest
 from bakeoff.methods.adapters.adapter import Adapter
 from bakeoff.models.backbone import Backbone, locate, trusting
 from bakeoff.run.interrupt import lastly
+from bakeoff.store import durable
 from bakeoff.use.rescore import Agreement, read, rescore
 from bakeoff.use.trial import Opened
 
@@ -93,6 +94,16 @@ def _staged(out: Path) -> Iterator[Path]:
         folder.rename(out)
 
 
+def _copy(opened: Opened, source: Path, target: Path) -> None:
+    """Copy of an adapter's directory what the trial wrote, and nothing that was laid beside it."""
+    trial = opened.folder.parent
+    for path in (trial / name for name in durable.manifest(trial)):
+        if path.is_relative_to(source):
+            to = target / path.relative_to(source)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to, follow_symlinks=False)
+
+
 # --- peft ---
 
 
@@ -100,7 +111,7 @@ def _peft(opened: Opened, adapter: Adapter, folder: Path) -> Layout:
     """The stored adapter, its base model named in it."""
     parts = _parts(opened, adapter)
     _check_peft(parts)
-    shutil.copytree(opened.folder, folder, dirs_exist_ok=True)
+    _copy(opened, opened.folder, folder)
     _named(opened, folder)
     base = locate(opened.model, f"models.{opened.trial.model}.path")
     adapters = [folder / part.folder.relative_to(opened.folder) for part in parts]
@@ -141,7 +152,7 @@ def _merged(opened: Opened, backbone: Backbone, adapter: Adapter, folder: Path) 
     """The base with everything merged that can be; virtual tokens stay a PEFT adapter in a folder of their own."""
     backbone.tokenizer.save_pretrained(folder)
     if opened.method.solo:
-        shutil.copytree(opened.folder, folder, dirs_exist_ok=True)
+        _copy(opened, opened.folder, folder)
         return Layout(folder, (), folder)
     parts = _parts(opened, adapter)
     if all(part.wraps for part in parts):
@@ -154,7 +165,7 @@ def _merged(opened: Opened, backbone: Backbone, adapter: Adapter, folder: Path) 
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=backbone.dtype, **trusting(opened.model))
     for part in parts:
         if part.wraps:
-            shutil.copytree(part.folder, folder / VIRTUAL)
+            _copy(opened, part.folder, folder / VIRTUAL)
         else:
             model = _merge(part, model)
     model.save_pretrained(folder)
