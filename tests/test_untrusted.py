@@ -15,9 +15,11 @@ from synthetic_store import relist
 from test_bad_input import both, config, here, made, text  # noqa: F401 (fixtures)
 from test_cli import call
 
+from bakeoff.data.datasets import read
 from bakeoff.errors import BakeoffError, DamageError, InputError, StorageError, TrialError, redacted
 from bakeoff.models.backbone import weights_hash
 from bakeoff.models.files import check
+from bakeoff.study.load import load
 from bakeoff.study.spec import Model
 
 LORA = "toy/lora/seed 0"
@@ -70,6 +72,133 @@ def test_code_is_part_of_a_model_only_where_it_may_run(made, tmp_path):  # noqa:
     assert weights_hash(trusted, "m") != first
 
 
+THIRD = "owner/other--tok.Tok"
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": [None, THIRD]}, "tokenizer_class": "Tok"}),
+        ("tokenizer_config.json", {"auto_map": [THIRD, None]}),
+        ("processor_config.json", {"auto_map": {"AutoProcessor": THIRD}}),
+        ("config.json", {"text_config": {"auto_map": {"AutoModel": THIRD}}}),
+    ],
+)
+def test_no_file_of_a_trusted_model_names_code_of_a_third_place(name, content, here, monkeypatch, capsys):  # noqa: F811
+    path = here / "model" / name
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | content))
+    assert call(monkeypatch, "plan", "study.yaml", "--set", "models.tiny.trust_remote_code=true") == 2
+    told = capsys.readouterr().err
+    assert f"its code lies in another repository ({THIRD}), which nothing pins" in told and told.count("\n") == 1
+    assert f"name it so in {name}" in told
+
+
+def test_a_trusted_model_may_name_its_own_code_and_none(own, monkeypatch, capsys):
+    path = own / "model" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoTokenizer": ["tok.Tok", None]}}))
+    (own / "model" / "tok.py").write_text("from transformers import GPT2Tokenizer as Tok\n")
+    config(auto_map=AUTO | {"AutoModel": None})(own)
+    check(own / "model", "m", True)
+
+
+def test_a_directory_of_a_hub_ids_name_does_not_stand_for_the_hubs(here, monkeypatch, capsys):  # noqa: F811
+    """Where the study stands it is a local path; where the command is called, it is nothing."""
+    pinned = "{path: owner/name, revision: " + "0f" * 20 + ", trust_remote_code: true}"
+    text("{path: model}", pinned)(here)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    shutil.copytree(here / "model", here / "inner" / "owner" / "name")
+    monkeypatch.chdir(here / "inner")
+    assert call(monkeypatch, "plan", "../study.yaml") == 2
+    assert "'owner/name' is no local directory and could not be had from the hub" in capsys.readouterr().err
+    (here / "inner" / "owner").rename(here / "owner")
+    assert call(monkeypatch, "plan", "../study.yaml") == 2
+    told = capsys.readouterr().err
+    assert f"{here}/owner/name is a local directory, and `revision: 0f0f" in told
+    assert "`--set models.tiny.revision=null`" in told
+    assert call(monkeypatch, "plan", "../study.yaml", "--set", "models.tiny.revision=null") == 0
+
+
+def test_a_place_for_a_pinned_model_unpins_it(here, monkeypatch):  # noqa: F811
+    text("{path: model}", "{path: owner/name, revision: main}")(here)
+    (here / "places.yaml").write_text("models: {tiny: {path: model}}\n")
+    assert call(monkeypatch, "plan", "study.yaml", "--from", "places.yaml") == 0
+
+
+def linked(name: str, to: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "model" / name).unlink(missing_ok=True)
+        (folder / "model" / name).symlink_to(to)
+
+    return change
+
+
+def pipe(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "model" / name).unlink(missing_ok=True)
+        os.mkfifo(folder / "model" / name)
+
+    return change
+
+
+def folder(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "model" / name).unlink(missing_ok=True)
+        (folder / "model" / name).mkdir(parents=True)
+
+    return change
+
+
+def filled(name: str, content: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "model" / name).write_text(content)
+
+    return change
+
+
+def renamed(folder: Path) -> None:
+    (folder / "model" / "model.safetensors").rename(folder / "model" / "weights.safetensors")
+
+
+GPTQ = {"quant_method": "gptq", "bits": 4}
+DIRECTORIES = {
+    "dangling": (linked("model.safetensors", "/nonexistent/blob"), "model.safetensors is no file; copy all files"),
+    "loop": (linked("model.safetensors", "model.safetensors"), "model.safetensors is no file"),
+    "folder": (folder("model.safetensors"), "model.safetensors is no file"),
+    "another folder": (folder("x.safetensors"), "x.safetensors is no file"),
+    "vocabulary folder": (folder("vocab.json"), "vocab.json is no file"),
+    "pipe": (pipe("model.safetensors"), "model.safetensors is no file"),
+    "another pipe": (pipe("sentencepiece.bpe.model"), "sentencepiece.bpe.model is no file"),
+    "device": (linked("generation_config.json", "/dev/zero"), "generation_config.json is no file"),
+    "other name": (renamed, "model has neither model.safetensors nor model.safetensors.index.json"),
+    "gptq": (config(quantization_config=GPTQ), "says that its weights are quantized ('gptq'), which is not read"),
+    "inner gptq": (config(text_config={"quantization_config": GPTQ}), "quantized ('gptq'), which is not read"),
+    "no quantization": (config(quantization_config="x"), "quantized ('x'), which is not read; give the model with"),
+    "habits": (filled("generation_config.json", "[1]"), "generation_config.json holds no mapping"),
+    "deep habits": (filled("generation_config.json", "[" * 5000), "generation_config.json is not JSON ("),
+    "odd habits": (filled("generation_config.json", '{"max_new_tokens": -5}'), "generation_config.json is no model's"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DIRECTORIES)
+def test_a_models_directory_of_odd_things_is_one_line(name, here, monkeypatch, capsys):  # noqa: F811
+    change, said = DIRECTORIES[name]
+    change(here)
+    assert call(monkeypatch, "plan", "study.yaml") == 2
+    told = capsys.readouterr().err
+    assert said in told and told.startswith("error: models.tiny.path: ") and told.count("\n") == 1
+
+
+def test_of_the_kinds_of_quantized_weights_bitsandbytes_is_read(here, monkeypatch):  # noqa: F811
+    pytest.importorskip("bitsandbytes", reason="not run: the extra `quant` is not installed")
+    for told in ({"quant_method": "bitsandbytes", "load_in_4bit": True}, {"load_in_8bit": True}):
+        config(quantization_config=told)(here)
+        check(here / "model", "m", False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"quantized by bitsandbytes, which is not here; install the extra"):
+        check(here / "model", "m", False)
+
+
 def test_of_the_hub_only_a_whole_commit_is_trusted():
     assert Model(path="owner/name", revision="a1" * 20, trust_remote_code=True).trust_remote_code
     for revision in (None, "main", "a1" * 19, "A1" * 20):
@@ -101,6 +230,88 @@ def test_any_bytes_for_a_header_are_one_line(made, tmp_path):  # noqa: F811
                 check(tmp_path / "model", "m", False)
             except InputError as error:
                 assert "\n" not in str(error) and "model.safetensors" in str(error)
+
+
+# --- studies and data ---
+
+
+LORA_SAID = "use: lora, r: 2, target_modules: [query, value]"
+TEXT = "num_virtual_tokens: 4, prompt_tuning_init: TEXT, prompt_tuning_init_text: w5 w6"
+
+
+def declared(split: str = "test", template: str = "q") -> Callable[[Path], None]:
+    """The study's task is one that it declares itself, over a small file."""
+    entry = {"name": "t", "dataset_path": "rows", "test_split": split, "doc_to_text": template, "doc_to_target": "a"}
+
+    def change(folder: Path) -> None:
+        (folder / "rows").mkdir()
+        for name in ("train", "test"):
+            (folder / "rows" / f"{name}.jsonl").write_text(json.dumps({"q": "w5 w6", "a": "w3"}) + "\n")
+        text("[toy]", json.dumps([entry]))(folder)
+
+    return change
+
+
+STUDIES = {
+    "shadow": (text(LORA_SAID, "use: peft, peft_type: SHADOW, shadow_model: elsewhere"),
+               "methods.lora.shadow_model: names a model to load, which is not done; the other is `mirror`"),
+    "tokenizer": (text(LORA_SAID, f"use: peft, peft_type: PROMPT_TUNING, {TEXT}, tokenizer_name_or_path: elsewhere"),
+                  "methods.lora.tokenizer_name_or_path: names a tokenizer to load, which is not done; `use: prompt_"),
+    "its keys": (text(LORA_SAID, f"use: peft, peft_type: PROMPT_TUNING, {TEXT}, tokenizer_kwargs: {{use_fast: false}}"),
+                 "methods.lora.tokenizer_kwargs: names a tokenizer to load"),
+    "a sweep's name": (text("lora: {", '"lora[x]": {'), "methods.lora[x]: a name with [ is one that a sweep makes"),
+    "a model's": (text("tiny: {", '"tiny[x]": {'), "the name 'tiny[x]' may hold only letters, digits and . _ + -"),
+    "a task's": (text("[toy]", '[{use: toy, name: "t[x]"}]'), "the name 't[x]' may hold only letters, digits and . _"),
+    "long split": (declared("x" * 300), "no file for split 'xxxxx"),
+    "deep template": (declared(template="{{" + "(" * 5000 + "1" + ")" * 5000 + "}}"), "is no template (maximum rec"),
+    "deep adapter": (both(lambda folder: (folder / "a.json").write_text("[" * 100_000) and None,
+                          text(LORA_SAID, "use: lora, adapter_config: a.json")),
+                     "a.json cannot be read (maximum recursion depth exceeded"),
+    "pipe": (both(lambda folder: os.mkfifo(folder / "a.json"), text(LORA_SAID, "use: lora, adapter_config: a.json")),
+             "a.json is not a file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_what_a_study_says_is_told_in_one_line(name, here, monkeypatch, capsys):  # noqa: F811
+    change, said = STUDIES[name]
+    change(here)
+    assert call(monkeypatch, "plan", "study.yaml") == 2
+    told = capsys.readouterr().err
+    assert said in told and told.startswith("error: ") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("odd", ["\x9b31m", "\u202e", "\u2066", "\u200b", "\ue000", "\x1b"])
+def test_no_name_holds_what_a_terminal_obeys(odd, here):  # noqa: F811
+    study = load(here / "study.yaml")
+    spec = study.methods["lora"]
+    assert study.model_copy().model_validate(study.model_dump() | {"methods": {"lora[a=b c,d='é']": spec}})
+    with pytest.raises(ValueError, match="may hold only letters, digits"):
+        study.model_validate(study.model_dump() | {"methods": {f"lora[a={odd}]": spec}})
+
+
+def test_a_place_says_where_and_not_what(here, monkeypatch, capsys):  # noqa: F811
+    (here / "places.yaml").write_text("models: {tiny: {path: model, trust_remote_code: true}}\n")
+    assert call(monkeypatch, "plan", "study.yaml", "--from", "places.yaml") == 2
+    told = capsys.readouterr().err
+    assert "places.yaml: models.tiny.trust_remote_code: says no place; `path:` and `revision:` do" in told
+
+
+def test_an_anchor_that_is_there_twice_is_no_noise(here, recwarn):  # noqa: F811
+    text("seeds: [0]", "seeds: [&a 0]\nnotes: [&a hi, *a]")(here)
+    assert load(here / "study.yaml").notes == ("hi", "hi") and not recwarn.list
+
+
+def test_values_that_no_number_or_date_holds_are_one_line(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "train.jsonl").write_text('{"a": ' + "9" * 400 + "}\n")
+    with pytest.raises(InputError, match=r"line 1, field 'a': a finite number is wanted, not inf"):
+        read(str(tmp_path), "train", {}, fields={"a": float})
+    (tmp_path / "train.jsonl").unlink()
+    for values in (pyarrow.array([2**31 - 1], pyarrow.date32()), pyarrow.array([2**62], pyarrow.duration("s"))):
+        parquet.write_table(pyarrow.table({"a": values}), tmp_path / "train.parquet")
+        with pytest.raises(InputError, match=r"train\.parquet: it cannot be read: "):
+            read(str(tmp_path), "train", {})
 
 
 # --- adapters ---

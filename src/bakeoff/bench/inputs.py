@@ -102,7 +102,7 @@ class Inputs:
         if name not in self.models:
             mend = f"give --model {name}=DIRECTORY, or name it in {DEFAULT_FILE}"
             raise InputError(f"--model {name}", "the benchmark needs this model, which is not named", mend)
-        return Model(path=self.models[name])
+        return Model(path=str(Path(self.models[name]).absolute()))
 
 
 def inputs(models: Sequence[str], data: Sequence[str], file: Path | None = None) -> Inputs:

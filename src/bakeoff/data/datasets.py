@@ -12,6 +12,7 @@ import math
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -181,10 +182,11 @@ def _lone(source: Path, names: Sequence[str], where: str) -> Path:
 def _named(folder: Path, name: str) -> list[Path]:
     """The files of a folder that hold the split of that name: one, or numbered ones as the hub writes them."""
     for file in (*(name + suffix for suffix in SUFFIXES), name):
-        if (folder / file).is_file():
+        if os.path.isfile(folder / file):  # unlike Path's, False where the name is longer than the system takes
             return [folder / file]
     shards = re.compile(re.escape(name) + r"-\d+-of-(\d+)(-[0-9a-f]+)?\.\w+(\.gz)?")
-    paths = sorted(path for path in folder.glob("*-of-*") if shards.fullmatch(path.name)) if folder.is_dir() else []
+    numbered = folder.glob("*-of-*") if os.path.isdir(folder) else ()
+    paths = sorted(path for path in numbered if shards.fullmatch(path.name))
     if paths:
         wanted = int(shards.fullmatch(paths[0].name)[1])  # pyright: ignore[reportOptionalSubscript]
         if len(paths) != wanted:
@@ -302,7 +304,7 @@ def _table(path: Path, text: str, suffix: str) -> Iterator[tuple[int, Row]]:
     rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(stream, strict=True)
     try:
         header = next(rows, [])
-        if twice := next((name for name in header if header.count(name) > 1), None):
+        if twice := next((name for name, count in Counter(header).items() if count > 1), None):
             raise InputError(f"{path}, line 1", f"two columns are named '{twice}'", "name each column once")
         for cells in rows:
             if not cells:
@@ -330,7 +332,7 @@ def _parquet(path: Path, data: bytes, columns: Sequence[str] | None) -> list[Row
         file = parquet.ParquetFile(arrow.BufferReader(data))
         present = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
         return file.read(columns=present).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+    except Exception as error:  # pyarrow raises a dozen kinds: its own, those of dates, of time zones, of texts
         raise InputError(str(path), f"it cannot be read: {_line(error)}") from error
 
 
@@ -479,7 +481,7 @@ def _value(found: Rows, i: int, name: str, kind: Kind, alternatives: Mapping[str
     if isinstance(value, _Cell):
         value = _convert(str(value), kind)
     if kind is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < 2**1023 else math.inf
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{found.place(i)}, field '{column}'", f"a finite number is wanted, not {value}")
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -39,7 +39,7 @@ class Template:
             self._expression = _expression(source)
         except TemplateSyntaxError as error:
             raise InputError(where, f"is no template (line {error.lineno}: {error.message})") from None
-        except ValueError as error:
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:  # the last three: nested too deeply
             raise InputError(where, f"is no template ({error})") from None
 
     def text(self, row: Row, place: str) -> str:

@@ -29,21 +29,6 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(lambda said: "gemm_
 
 Transform = Callable[[str, Tensor, Tensor], Tensor]  # (site, its input, its output) -> its new output
 Enter = Callable[[str, Tensor], Tensor]  # (site, its input) -> its new input
-_FILES = (
-    "*.safetensors",
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-)
 
 
 class Backbone:
@@ -94,9 +79,11 @@ class Backbone:
         if quantize:
             how["quantization_config"] = nf4(how["dtype"])
         try:
-            model, told = kind.from_pretrained(path, attn_implementation="sdpa", output_loading_info=True, **how)
-        except ValueError:  # an architecture without it: the reference engine serves it
-            model, told = kind.from_pretrained(path, attn_implementation="eager", output_loading_info=True, **how)
+            model, told = _loaded(kind, path, how)
+        except Exception as error:  # configurations of any values, and perhaps a program of the model's authors
+            if isinstance(error, MemoryError | RuntimeError) or getattr(error, "errno", None):  # of the machine
+                raise
+            raise InputError(where, f"{path} cannot be loaded ({_line(error)})") from None
         if lacking := sorted(told["missing_keys"]):  # transformers draws them at random
             what = f"{path} lacks {len(lacking)} tensors that config.json asks for, {lacking[0]} among them"
             raise InputError(where, what, "copy all files of the model")
@@ -114,6 +101,7 @@ class Backbone:
                 model = _kind(config).from_config(config, trust_remote_code=spec.trust_remote_code)
         except Exception as error:  # a configuration of any values, and perhaps a program of the model's authors
             raise InputError(where, f"{path} makes no language model ({_line(error)})") from None
+        _check_generation(path, where)
         if not hasattr(config, "quantization_config"):
             _check_shapes(model, path, where)
         return cls(model, _tokenizer(spec, path, where), name)
@@ -291,18 +279,18 @@ def hook_input(module: nn.Module, site: str, enter: Enter) -> RemovableHandle:
 
 
 def locate(spec: Model, where: str) -> Path:
-    """The local directory of a model: the path itself, or its snapshot from the Hugging Face hub."""
-    path = Path(spec.path)
-    if os.path.isdir(path):  # unlike Path's, False where the name is longer than the system takes
-        files.check(path, where, spec.trust_remote_code)
-        return path
-    if path.is_absolute() or spec.path.startswith((".", "~")) or spec.path.count("/") != 1:
-        raise InputError(
-            where,
-            f"no directory at {spec.path}",
-            "give a local model directory (relative to the study file) or a hub id 'owner/name'",
-        )
-    found = _snapshot(spec, where)
+    """The local directory of a model: the path itself, or its snapshot from the Hugging Face hub.
+
+    `owner/name` is always the hub's: of a study's paths, those of directories beside it are absolute by now.
+    """
+    hub = spec.path.count("/") == 1 and not spec.path.startswith(("/", ".", "~"))
+    if not hub and not os.path.isdir(spec.path):  # unlike Path's, False where the name is longer than the system takes
+        mend = "give a local model directory (relative to the study file) or a hub id 'owner/name'"
+        raise InputError(where, f"no directory at {spec.path}", mend)
+    if not hub and spec.revision is not None:
+        what = f"{spec.path} is a local directory, and `revision: {spec.revision}` is of the hub"
+        raise InputError(where, what, f"drop `revision:`, or say `--set {where.rpartition('.')[0]}.revision=null`")
+    found = _snapshot(spec, where) if hub else Path(spec.path)
     files.check(found, where, spec.trust_remote_code)
     return found
 
@@ -318,7 +306,7 @@ def _snapshot(spec: Model, where: str) -> Path:
 
     with reach.known() as silent:
         try:
-            wanted = [*_FILES, "*.json", *(["*.py"] if spec.trust_remote_code else [])]
+            wanted = [*files.OF_A_MODEL, "*.json", *(["*.py"] if spec.trust_remote_code else [])]
             return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=wanted))
         except (HTTPError, HFValidationError, OSError) as error:
             reason = silent or str(error).strip().split("\n", 1)[0]
@@ -336,11 +324,14 @@ def weights_hash(spec: Model, where: str) -> str:
     And over its Python files, where they may be run.
     """
     directory, digest = locate(spec, where), hashlib.sha256()
-    patterns = (*_FILES, "**/*.py") if spec.trust_remote_code else _FILES
-    for file in sorted({file for pattern in patterns for file in directory.glob(pattern)}):
+    patterns = (*files.OF_A_MODEL, "**/*.py") if spec.trust_remote_code else files.OF_A_MODEL
+    for file in sorted({file for pattern in patterns for file in directory.glob(pattern) if file.is_file()}):
         digest.update(str(file.relative_to(directory)).encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        try:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise InputError(where, f"{file} cannot be read ({error.strerror})") from None
     return digest.hexdigest()
 
 
@@ -354,6 +345,25 @@ def _config(spec: Model, path: Path, where: str) -> Any:
         return AutoConfig.from_pretrained(path, trust_remote_code=spec.trust_remote_code)
     except Exception as error:  # values of any kind, and perhaps a program of the model's authors
         raise InputError(where, f"{path / 'config.json'} is no model's ({_line(error)})") from None
+
+
+def _loaded(kind: Any, path: Path, how: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A model, and what transformers says of how it was loaded."""
+    try:
+        return kind.from_pretrained(path, attn_implementation="sdpa", output_loading_info=True, **how)
+    except ValueError:  # an architecture without it: the reference engine serves it
+        return kind.from_pretrained(path, attn_implementation="eager", output_loading_info=True, **how)
+
+
+def _check_generation(path: Path, where: str) -> None:
+    """InputError where generation_config.json, which is read with the weights, says what transformers refuses."""
+    if not (path / "generation_config.json").is_file():
+        return
+    try:
+        GenerationConfig.from_pretrained(path)
+    except Exception as error:  # values of any kind
+        what = f"{path / 'generation_config.json'} is no model's ({_line(error)})"
+        raise InputError(where, what, "copy it again, or take it away") from None
 
 
 def _check_shapes(model: nn.Module, path: Path, where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,13 @@ def placed(raw: dict[str, Any], file: Path) -> frozenset[str]:
             raise InputError(f"{file}: {key}", what, "wanted: mappings `models:` and `data:`")
     absolute(said, file.resolve().parent)
     for name, spec in said.get("models", {}).items():
+        for key in spec if isinstance(spec, dict) else ():
+            if key not in ("path", "revision"):
+                what = "says no place; `path:` and `revision:` do"
+                raise InputError(f"{file}: models.{name}.{key}", what, "put it into the study, or give it with --set")
         if isinstance(raw.get("models"), dict) and isinstance(raw["models"].get(name), dict) and isinstance(spec, dict):
-            raw["models"][name] = {**raw["models"][name], **spec}
+            unpinned = {"revision": None} if str(spec.get("path")).startswith("/") else {}
+            raw["models"][name] = {**raw["models"][name], **unpinned, **spec}
     offered = said.get("data", {})
     if isinstance(raw.get("data") or {}, dict):
         raw["data"] = {**(raw.get("data") or {}), **offered}
@@ -166,8 +172,10 @@ def limited(entry: Any, limit: int) -> Any:
 
 def _adapter_config(path: Path, where: str) -> dict[str, Any]:
     try:
+        if os.path.exists(path) and not path.is_file():
+            raise InputError(f"{where}.adapter_config", f"{path} is not a file")
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{where}.adapter_config", f"{path} cannot be read ({said})") from None
     if not isinstance(found, dict):
@@ -193,7 +201,9 @@ def _yaml(text: str, where: str) -> Any:
     """The data in a YAML text; InputError with the line of what is no YAML, or no plain data."""
     reader = YAML(typ="safe", pure=True)
     try:
-        root = reader.compose(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor that is there twice is told in five lines, and is no mistake
+            root = reader.compose(text)
         _check_nodes(root, where, {}, ())
         return None if root is None else reader.constructor.construct_document(root)
     except MarkedYAMLError as error:

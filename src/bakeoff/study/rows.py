@@ -42,6 +42,8 @@ def check_training(values: Mapping[str, Any], where: str) -> None:
 def _variants(name: str, entries: Mapping[str, Any], shared: Mapping[str, Any]) -> Iterator[tuple[str, dict, dict]]:
     """Every (suffix, complete config, training) that a method's sweeps make; parts that are swept sweep along."""
     where, entry = f"methods.{name}", entries[name]
+    if "[" in name:
+        raise InputError(where, "a name with [ is one that a sweep makes", "take another")
     if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
         raise InputError(where, f"expected a mapping with `use:`, got {entry!r}")
     kind = registry.find("methods", entry["use"], where)

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 PROTOCOL = 3
 """Goes up, and with it every key, when anything that all trials share changes their numbers: how examples become
@@ -245,9 +245,10 @@ class Study(Frozen):
 
     @field_validator("models", "tasks", "methods")
     @classmethod
-    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _names(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         for name in value:
-            if not NAME.fullmatch(name):
+            swept = info.field_name == "methods"  # the one place where names have values in brackets
+            if not NAME.fullmatch(name) or not name.isprintable() or ("[" in name and not swept):
                 raise ValueError(f"the name {name!r} may hold only letters, digits and . _ + - (80 at most)")
         return value
 

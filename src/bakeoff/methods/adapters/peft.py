@@ -124,6 +124,10 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     if (name := str(given.get("peft_type"))) in _NEEDS_MORE:
         raise InputError("peft_type", f"{name} needs {_NEEDS_MORE[name]}, which no study gives")
     stored.refuse_code(given)
+    for key in ("tokenizer_name_or_path", "tokenizer_kwargs"):
+        if given.get(key):
+            what = "names a tokenizer to load, which is not done"
+            raise InputError(key, what, "`use: prompt_tuning` begins with a text in the model's own tokens")
     config = _configuration({key: value for key, value in given.items() if key not in BOOKKEEPING})
     if given.get("task_type") not in (None, "CAUSAL_LM", "SEQ_2_SEQ_LM"):
         raise InputError("task_type", f"{given['task_type']} models are not compared", "drop the key")

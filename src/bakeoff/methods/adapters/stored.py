@@ -42,8 +42,10 @@ def check(directory: Path, wanted: files.Shapes, config: Any, grown: bool = Fals
 
 
 def refuse_code(told: Mapping[str, Any], where: str = "") -> None:
-    """InputError for keys of a PEFT configuration that name modules to import."""
+    """InputError for keys of a PEFT configuration that name modules to import, or another model to load."""
     before = f"{where}: " if where else ""
+    if told.get("shadow_model") not in (None, "mirror"):
+        raise InputError(f"{before}shadow_model", "names a model to load, which is not done", "the other is `mirror`")
     for key in ("auto_mapping", "megatron_config"):
         if told.get(key) is not None:
             raise InputError(f"{before}{key}", "names code to import, which is not done", "drop the key")
