@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from bakeoff.run import memory
 from bakeoff.run import plan as planning
 from bakeoff.run.ended import Ended, Streak
 from bakeoff.run.run import run
+from bakeoff.run.worker import Line
 from bakeoff.store.store import Store
 from bakeoff.study.load import load
 
@@ -189,6 +191,31 @@ def until(what, seconds: float = 400):
         assert time.monotonic() < end
         time.sleep(0.05)
     return said
+
+
+def test_a_worker_that_ended_is_missed_though_its_child_holds_the_line(tmp_path):
+    """What it had said before is heard."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, theirs.dup():
+        Line(theirs).tell("last")
+        assert Line(ours).hear(lambda: True) == ["last"]
+        assert Line(ours).hear(lambda: True) is None
+
+
+def test_an_interrupt_stops_the_work_where_nobody_reads_what_is_said(tmp_path):
+    """As `bakeoff run | tee` does, whose reader the same Ctrl-C has ended."""
+    code = """
+import os, signal
+from bakeoff.run.interrupt import Interrupt
+interrupt = Interrupt()
+with interrupt.heeded():
+    signal.raise_signal(signal.SIGTERM)
+    assert interrupt.asked
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert subprocess.run([sys.executable, "-c", code], stderr=writer, check=False).returncode == 0
+    os.close(writer)
 
 
 def test_inline_halves_a_group_that_is_too_large_for_the_memory(place, monkeypatch):

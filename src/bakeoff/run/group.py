@@ -536,7 +536,7 @@ def _course(
 
 def _reason(error: Exception) -> str:
     """An error in one line, which is stored; of a GPU's memory what was asked for and what there is, no advice."""
-    told = str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}"
+    told = str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}".removesuffix(": ")
     return redacted(told.split("\n")[0].split(" Including non-PyTorch memory")[0])
 
 

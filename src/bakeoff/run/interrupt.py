@@ -94,4 +94,5 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        os.write(2, _TOLD)  # no print: a signal may come in the middle of one
+        with suppress(OSError):  # its reader may be gone: the same Ctrl-C ends a `| tee`
+            os.write(2, _TOLD)  # no print: a signal may come in the middle of one

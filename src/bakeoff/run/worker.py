@@ -45,17 +45,17 @@ class Line:
         """Send one message; OSError where nobody listens."""
         self._end.sendall(json.dumps(message).encode() + b"\n")
 
-    def hear(self, meanwhile: Callable[[], None] = lambda: None) -> list[Any] | None:
-        """The next message; None when the other end is gone. `meanwhile` is called now and then before it comes."""
+    def hear(self, gone: Callable[[], bool] = lambda: False) -> list[Any] | None:
+        """The next message; None when the other end is closed, or `gone`, which is asked now and then, and silent."""
         while b"\n" not in self._got:
+            silent = gone()  # asked first: what was said before the end is heard
             try:
                 more = self._end.recv(2**20) if select.select([self._end], [], [], TICK)[0] else None
             except OSError:
                 return None
-            if more == b"":
+            if more == b"" or (more is None and silent):
                 return None
             self._got += more or b""
-            meanwhile()
         line, self._got = self._got.split(b"\n", 1)
         return json.loads(line)
 

@@ -112,16 +112,20 @@ class _Worker:
         """How the group ended; None where the process died over it."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self._line.tell("group", errand(self._place, group).model_dump(mode="json"))
-            while message := self._line.hear(self._pass_on):
+            while message := self._line.hear(self._gone):
                 if ended := self._heard(group, *message):
                     return ended
         return None
 
-    def _pass_on(self) -> None:
-        """Tell the process that a stop was asked for: it saves first, and says that it was interrupted."""
+    def _gone(self) -> bool:
+        """Whether the process has ended; a child of its own may hold its end of the line open.
+
+        Where a stop was asked for, it is told: it saves first, and says that it was interrupted.
+        """
         if self._place.interrupt.asked and not self._stopped:
             self._stopped = True
             self._line.tell("stop")
+        return self._process.poll() is not None
 
     def end(self) -> int:
         """Let the process end, by force where it does not, and the code that it ended with."""
@@ -155,9 +159,9 @@ def _died(code: int, killed: int | None) -> tuple[str, bool]:
     """Why a worker died, by the code that it ended with, and whether that was most likely for want of memory."""
     if code >= 0:
         return f"its process ended by itself with the code {code}", False
-    name = signal.Signals(-code).name
-    if name != "SIGKILL":
-        return f"its process died of {name}", False
+    if code != -signal.SIGKILL:
+        names = {one.value: one.name for one in signal.Signals}
+        return f"its process died of {names.get(-code, f'signal {-code}')}", False
     if killed is None:
         return "its process was killed (SIGKILL); whether for want of memory this system does not tell", False
     if (memory.kills() or 0) > killed:
