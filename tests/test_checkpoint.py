@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from conftest import tiny_model, tiny_tokenizer
 
+from bakeoff.engine.state import restore
+from bakeoff.errors import StorageError, TrialError
+from bakeoff.report.verify import verify
 from bakeoff.run import checkpoint, plan
 from bakeoff.run.group import Workplace, carry_out
 from bakeoff.run.interrupt import Interrupt
@@ -59,7 +67,7 @@ def place(tmp_path_factory) -> Iterator[Path]:
         patch.setattr("bakeoff.engine.evaluate.SCORED_TOKENS", {"cpu": 150})
         patch.setattr("bakeoff.engine.reference.PORTION", 5)
         patch.setattr(checkpoint, "SECONDS", 0.0)
-        patch.setattr(checkpoint, "SHARE", 0)
+        patch.setattr(checkpoint, "REST", 0)
         patch.setattr(Workplace, "solo", lambda *_: None)
         yield folder
     planned.cache_clear()
@@ -238,10 +246,112 @@ def test_a_checkpoint_of_another_version_is_told_and_not_used(place, monkeypatch
     assert came_to(place, "older", records) == undisturbed(place, kind)
 
 
+def test_a_checkpoint_that_does_not_fit_is_told_and_the_group_begins_anew(place, monkeypatch):
+    """The code of a method was changed, under the same version: the second learner's state is of another form."""
+    kind, notes = GROUPS[1], Notes()
+    dies("publish.end", 2)
+    with pytest.raises(Died):
+        sit(place, "misfit", kind)
+    durable.armed.clear()
+    (home,) = (place / "misfit" / "checkpoints").iterdir()
+    restored: list[int] = []
+
+    def changed(*learner: Any) -> None:
+        restored.append(1)
+        if len(restored) == 2:
+            raise TrialError("the saved trained tensors are not those of this trial: extra")
+        restore(*learner)
+
+    monkeypatch.setattr("bakeoff.run.course.restore", changed)
+    records = sit(place, "misfit", kind, notes)
+    why = "the saved trained tensors are not those of this trial: extra"
+    assert notes.notes == [f"{home}: not used ({why}); training starts anew"]
+    assert records[0].provenance.resumed_at == ()
+    assert came_to(place, "misfit", records) == undisturbed(place, kind)
+
+
+def test_an_edited_plugin_starts_what_was_under_way_anew(place, monkeypatch):
+    kind, notes = GROUPS[1], Notes()
+    dies("publish.end", 2)
+    with pytest.raises(Died):
+        sit(place, "edited", kind)
+    durable.armed.clear()
+    plugin = place / "toy.py"
+    plugin.write_bytes(Path(__file__).with_name("toy.py").read_bytes() + b"# edited\n")
+    made = replace(planned(place), study=planned(place).study.model_copy(update={"plugins": (str(plugin),)}))
+    monkeypatch.setitem(globals(), "planned", lambda _: made)
+    assert {record.status for record in sit(place, "edited", kind, notes)} == {"done"}
+    (note,) = notes.notes
+    assert re.search(r"not used, it was made by toy.py [0-9a-f]{12}, not [0-9a-f]{12}; training starts anew$", note)
+
+
+def test_other_threads_are_told_and_files_that_nobody_wrote_do_no_harm(place):
+    kind, notes, threads = GROUPS[1], Notes(), torch.get_num_threads()
+    dies("publish.end", 2)
+    with pytest.raises(Died):
+        sit(place, "threads", kind)
+    durable.armed.clear()
+    for one in (place / "threads" / "checkpoints").glob("*/*"):
+        (one / ".DS_Store").write_text("x")
+    torch.set_num_threads(threads + 1)
+    try:
+        records = sit(place, "threads", kind, notes)
+    finally:
+        torch.set_num_threads(threads)
+    changed, going_on = notes.notes
+    assert f"gone on with {threads + 1} threads of the processor, not {threads}: numbers may differ" in changed
+    assert going_on.endswith("going on from the checkpoint of step 2")
+    assert records[0].provenance.resumed_at == (2,)
+
+
+def test_a_full_temporary_directory_is_no_trials_failure(place, monkeypatch):
+    """While answers are graded; run again, they are not drawn again."""
+
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device", "/tmp/x")
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match=r"/tmp/x: cannot be written .*free some"):
+        patch.setattr("bakeoff.engine.evaluate.graded", full)
+        sit(place, "full", GROUPS[1])
+    assert not Store(place / "full").stored()
+    assert came_to(place, "full", sit(place, "full", GROUPS[1])) == undisturbed(place, GROUPS[1])
+
+
+def test_checkpoints_go_at_one_stroke(place, monkeypatch):
+    """Whoever reads them, during a run or after one that died over it, finds no half."""
+    kind = GROUPS[1]
+    dies("publish.end", 4)
+    with pytest.raises(Died):
+        sit(place, "stroke", kind)
+    durable.armed.clear()
+
+    def dying(path: Path, **_: Any) -> None:
+        next(file for file in Path(path).rglob("*") if file.is_file()).unlink()
+        raise Died
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(checkpoint, "shutil", SimpleNamespace(rmtree=dying))
+        sit(place, "stroke", kind)
+    store = Store(place / "stroke")
+    assert not [line for line in verify(store).damage if "checkpoint" in line]
+    monkeypatch.setattr(durable, "check", vanishing(durable.check))
+    assert not [line for line in verify(store).damage if "checkpoint" in line]
+
+
+def vanishing(check: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """A run at work removes a checkpoint while it is looked at."""
+
+    def checked(path: Path, extra: bool = True) -> list[str]:
+        if "checkpoints" in path.parts:
+            shutil.rmtree(path)
+        return check(path, extra)
+
+    return checked
+
+
 def test_what_cannot_be_graded_is_not_drawn_again(place, monkeypatch):
     """The checkpoint of a trial whose answers could not be graded stays, and these are graded in the next run."""
     from bakeoff.engine.evaluate import graded
-    from bakeoff.errors import TrialError
 
     kind = GROUPS[1]
 

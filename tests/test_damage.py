@@ -213,18 +213,33 @@ def test_a_full_disk_ends_the_run_and_is_no_trials_failure(place, store):
 
 
 def test_too_little_room_is_said_before_anything_is_written(place, tmp_path, monkeypatch):
-    """LoRA on every linear layer and four virtual tokens, two seeds each, and a group of both with two checkpoints."""
+    """LoRA on every linear layer and four virtual tokens, two seeds each, and a group with three checkpoints."""
     study, usage = load(place / "toy.yaml"), shutil.disk_usage(tmp_path)
     need = prepare(study, tmp_path / "out").need
     parameters = {trial.method: record.trainable_params for trial, record in _trials(Store(place / "whole"))}
     assert need.adapters == 4 * 2 * (parameters["lora"] + parameters["prompt"])
-    assert need.checkpoints == 2 * 3 * 4 * 2 * parameters["lora"]
+    assert need.checkpoints == 3 * 3 * 4 * 2 * parameters["lora"]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=need.needed - 1))
     with pytest.raises(
         InputError, match=r"--out: too little room for what .*out will hold: it needs about .* is free; fr"
     ):
         prepare(study, tmp_path / "out")
     assert prepare(study, place / "whole").need.needed == 0 and not (tmp_path / "out").exists()
+
+
+def test_what_a_run_that_died_left_gives_way_to_what_is_written(place, store, monkeypatch):
+    """A resume that fits is not refused for the room that its own checkpoints take."""
+    shutil.rmtree(store.trials / key(store, "lora", 0))
+    need = prepare(load(place / "toy.yaml"), store.directory).need.needed
+    for name in ("checkpoints/g/1/tensors", "staging/half/record"):
+        (store.directory / name).parent.mkdir(parents=True)
+        (store.directory / name).write_bytes(bytes(need // 2))
+    usage = shutil.disk_usage(store.directory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2))
+    assert prepare(load(place / "toy.yaml"), store.directory).need.free == 2 + 2 * (need // 2)
+    (store.directory / "staging" / "half" / "record").unlink()
+    with pytest.raises(InputError, match="too little room"):
+        prepare(load(place / "toy.yaml"), store.directory)
 
 
 def _trials(store: Store) -> list[tuple[Trial, Record]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,9 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from synthetic_store import make_store
 
 from bakeoff.errors import InputError
+from bakeoff.run.progress import Progress
+from bakeoff.run.pulse import Pulse
 from bakeoff.store import lock
+from bakeoff.store.state import state
 from bakeoff.store.store import Store
 
 HOLD = """
@@ -98,6 +103,28 @@ def test_a_lock_is_free_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), Store(tmp_path).lock():
         raise ZeroDivisionError
     assert Store(tmp_path).holder() is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_where_the_file_system_keeps_no_locks_a_run_says_so_and_goes_on(tmp_path, monkeypatch, number):
+    def none(file: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    notes: list[str] = []
+
+    class Notes(Progress):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    monkeypatch.setattr("fcntl.flock", none)
+    store = make_store(tmp_path / "out", lambda *_: [1.0])
+    with store.lock(), Pulse(Notes(), store):
+        assert state(store).holder is None
+    alone = "see to it that no other process runs the study"
+    assert notes == [f"{tmp_path / 'out'}: its file system keeps no locks: {alone}"]
+    monkeypatch.undo()
+    with store.lock(), Pulse(Notes(), store):
+        assert len(notes) == 1
 
 
 def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path):

@@ -111,7 +111,7 @@ def arm(faults: Faults) -> None:
     if not faults.get("metered"):  # half of a toy run, and no number of a trial
         meter.measure = lambda *_: Solo(inference_seconds=0.0, inference_ratio=1.0)
     checkpoint.SECONDS = faults.get("checkpoint_seconds", 0.0)  # after every step and every portion
-    checkpoint.SHARE = 0
+    checkpoint.REST = 0
     os.fsync = lambda descriptor: None  # a process that is killed loses nothing that it wrote; power cuts are not here
     durable.armed = points = Points(faults)
     points.note("began")

@@ -88,7 +88,8 @@ def _loss(model: Plain, batch: Sequence[Encoded]) -> Tensor:
 def portions(ask: Questions) -> list[Questions]:
     """The benchmark in portions of PORTION examples or a few more, each answered by itself and kept.
 
-    They are runs of whole batches, which are those of one portion; where there are several, each draws for itself.
+    Of text they are runs of whole batches, which are those of one portion; each draws for itself. Of labels too, where
+    all examples have equally many; else a batch ends where its portion does.
     """
     runs = [[i] for i in range(len(ask.examples))] if ask.scored else _alike(ask.encoded)
     found: list[list[int]] = [[]]

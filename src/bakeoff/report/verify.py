@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 from bakeoff.analysis.table import results
@@ -78,8 +79,10 @@ def _results(store: Store) -> str:
 
 def _checkpoints(store: Store) -> tuple[int, list[str]]:
     """How many checkpoints are whole, and what is wrong with the others."""
-    folders = [path for path in sorted((store.directory / "checkpoints").glob("*/*")) if path.is_dir()]
-    wrong = {path: what for path in folders if (what := durable.check(path))}
+    home = store.directory / "checkpoints"
+    found = {path: durable.check(path, extra=False) for path in map(home.joinpath, sorted(glob("*/*", root_dir=home)))}
+    folders = [path for path in found if path.is_dir()]  # a run at work may have removed some meanwhile
+    wrong = {path: found[path] for path in folders if found[path]}
     told = [f"{path.relative_to(store.directory)}: {'; '.join(what)}" for path, what in wrong.items()]
     return len(folders) - len(wrong), told
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,12 +22,15 @@ from bakeoff.study.spec import Frozen, Trial
 from bakeoff.tasks.task import Completion
 
 SECONDS = 60.0  # between two checkpoints of a group
-SHARE = 50  # and at least so many times what the last one took: writing takes 2 % of the time at most
+REST = 50  # and at least so many times what the last one took: writing takes 2 % of the time at most
 KEPT = 2  # the latest, and one in case it is damaged
 
 
 class Made(Frozen):
-    """What a checkpoint is good for: a run with other versions, another engine or device would give other bits."""
+    """What a checkpoint is good for: a run with other versions, another engine or device would give other bits.
+
+    Each of a study's plugins has its hash among the versions.
+    """
 
     trials: tuple[str, ...]
     engine: str
@@ -37,11 +41,12 @@ class Made(Frozen):
 class State(Frozen):
     """state.json: the group's learners (`engine/state.py`, None where nothing is trained) and its costs so far.
 
-    `resumed_at` are the steps at which earlier sittings went on.
+    `resumed_at` are the steps at which earlier sittings went on, `threads` those of the processor in the last one.
     """
 
     schema_version: Literal[1] = 1
     made: Made
+    threads: int
     learners: tuple[dict[str, Any] | None, ...]
     train_seconds: float
     eval_seconds: float
@@ -76,7 +81,7 @@ class Checkpoints:
 
     def due(self) -> bool:
         """Whether it is time for the next one. Nothing of a trial's numbers depends on when that is."""
-        return time.monotonic() - self._last >= max(self.seconds, SHARE * self._took)
+        return time.monotonic() - self._last >= max(self.seconds, REST * self._took)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Add a checkpoint, and drop those before the last two."""
@@ -91,7 +96,7 @@ class Checkpoints:
             )
         durable.publish(folder, self.directory / str(max(there, default=0) + 1))
         for number in sorted(there)[: 1 - KEPT]:
-            shutil.rmtree(self.directory / str(number), ignore_errors=True)
+            _remove(self.store, self.directory / str(number))
         self._last = time.monotonic()
         self._took = self._last - started
 
@@ -99,7 +104,7 @@ class Checkpoints:
         """The newest one that is as it was written and fits this run. What is not used is named in a note."""
         for number in sorted(self._numbers(), reverse=True):
             path = self.directory / str(number)
-            if wrong := durable.check(path):
+            if wrong := durable.check(path, extra=False):
                 self.note(f"{path}: damaged ({wrong[0]}), moved to {self._set_aside(path)}; {self._instead(number)}")
                 continue
             try:
@@ -115,8 +120,8 @@ class Checkpoints:
         return None
 
     def drop(self) -> None:
-        """Remove them all: the trials are stored."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Remove them all: the trials are stored, or begin anew."""
+        _remove(self.store, self.directory)
 
     def _numbers(self) -> list[int]:
         found = self.directory.iterdir() if self.directory.is_dir() else ()
@@ -144,13 +149,24 @@ def sweep(store: Store, unfinished: Iterable[Sequence[Trial]]) -> None:
     keep = {group_id([t.key() for t in each]) for group in unfinished for each in (group, *([t] for t in group))}
     for path in _home(store).iterdir() if _home(store).is_dir() else ():
         if path.name not in keep:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(store, path)
     if not keep:
-        shutil.rmtree(_home(store), ignore_errors=True)
+        _remove(store, _home(store))
 
 
 def _home(store: Store) -> Path:
     return store.directory / "checkpoints"
+
+
+def _remove(store: Store, path: Path) -> None:
+    """Take a directory away at one stroke, so that nobody who reads it, now or after a crash, finds a half."""
+    if path.is_dir():
+        away = store.stage(f"removed-{path.name}")
+        with durable.storing(path):
+            path.rename(away)
+        shutil.rmtree(away, ignore_errors=True)
+        with suppress(OSError):  # others may have something there
+            away.parent.rmdir()
 
 
 def _json(data: Frozen) -> bytes:
@@ -176,6 +192,7 @@ def _alone(tensor: Tensor) -> Tensor:
 def _otherwise(other: Made, own: Made) -> str:
     """How another run differs from this one: `by torch 2.11.0, not 2.13.0`."""
     pairs = [("engine", other.engine, own.engine), ("device", other.device, own.device)]
-    pairs += [(name, other.versions.get(name, "?"), version) for name, version in own.versions.items()]
+    names = own.versions | other.versions
+    pairs += [(name, other.versions.get(name, "none"), own.versions.get(name, "none")) for name in names]
     differing = [f"{name} {was}, not {now}" for name, was, now in pairs if was != now]
     return "by " + ", ".join(differing) if differing else "for other trials"

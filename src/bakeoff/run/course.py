@@ -6,14 +6,24 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from bakeoff.engine.evaluate import Questions
 from bakeoff.engine.state import restore, state
 from bakeoff.engine.train import Learner, Progress
+from bakeoff.errors import TrialError
 from bakeoff.run.checkpoint import Answers, Checkpoint, Checkpoints, Made, State
 from bakeoff.tasks.task import Completion
 
 if TYPE_CHECKING:
     from bakeoff.run.group import Workplace
+
+_NOT_OURS = TrialError, LookupError, TypeError, ValueError  # of what is read: another form than its reader has
+
+
+class Misfit(Exception):
+    """A checkpoint was of another form than its trials, which may be half in it: nothing of them is to be used."""
+
 
 Answered = Sequence[Sequence[Sequence[Completion]]]  # [lanes][examples][draws]
 
@@ -36,7 +46,12 @@ class Course:
         self._peak: int | None = None
         self._news = False  # since the last checkpoint
         if found := self.checkpoints.latest():
-            self._resume(found)
+            try:
+                self._resume(found)
+            except _NOT_OURS as error:
+                self.checkpoints.drop()
+                place.progress.note(f"{self.checkpoints.directory}: not used ({error}); training starts anew")
+                raise Misfit from error
 
     def train(self, work: Callable[[Progress], object]) -> None:
         """Let `work` train the learners to their last step; it calls its argument after each one."""
@@ -84,6 +99,7 @@ class Course:
         states = [({}, None) if one is None else state(one) for one in self.learners]
         told = State(
             made=self.checkpoints.made,
+            threads=torch.get_num_threads(),
             learners=tuple(plain for _, plain in states),
             train_seconds=self.train_seconds,
             eval_seconds=self.eval_seconds,
@@ -103,3 +119,7 @@ class Course:
         self.train_seconds, self.eval_seconds = found.state.train_seconds, found.state.eval_seconds
         self._peak = found.state.peak_bytes
         self.resumed_at = (*found.state.resumed_at, max((one.done for one in self.learners if one), default=0))
+        if (was := found.state.threads) != (now := torch.get_num_threads()):
+            changed = f"gone on with {now} threads of the processor, not {was}"
+            differ = "numbers may differ from an undisturbed run's in their last digits"
+            self.place.progress.note(f"{self.checkpoints.directory}: {changed}: {differ}")

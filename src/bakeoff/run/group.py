@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import math
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,7 +35,7 @@ from bakeoff.methods.method import Method
 from bakeoff.models.backbone import Backbone
 from bakeoff.run import checkpoint, memory
 from bakeoff.run.checkpoint import Made
-from bakeoff.run.course import Answered, Course
+from bakeoff.run.course import Answered, Course, Misfit
 from bakeoff.run.interrupt import Interrupt
 from bakeoff.run.memory import TooLarge
 from bakeoff.run.plan import Plan, context_for, method_of
@@ -45,7 +49,10 @@ from bakeoff.tasks.task import Completion
 
 @dataclass
 class Workplace:
-    """What groups share within a process: the loaded model and the encoded examples."""
+    """What groups share within a process: the loaded model and the encoded examples.
+
+    `plugins` are the study's plugin files, by name, with the beginnings of their hashes.
+    """
 
     plan: Plan
     store: Store
@@ -54,12 +61,16 @@ class Workplace:
     progress: Progress
     interrupt: Interrupt = field(default_factory=Interrupt)
     checkpoint_seconds: float = field(default_factory=lambda: checkpoint.SECONDS)
+    plugins: dict[str, str] = field(init=False)
     _backbone: Backbone | None = None
     _held: tuple[str, Quantize | None] | None = None
     _doubt: str = ""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     _solos: dict[tuple[str, str], Solo | None] = field(default_factory=dict)
     _bare_losses: dict[tuple[str, Quantize | None, int, str], TextLoss] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.plugins = {Path(file).name: _digest(Path(file)) for file in self.plan.study.plugins}
 
     def backbone(self, name: str, quantize: Quantize | None) -> Backbone:
         """The model with its weights, quantized or not; one is held at a time."""
@@ -162,10 +173,14 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
     started = datetime.now(UTC).isoformat(timespec="seconds")
     about, short = _About(place, number, len(trials), started), ""
     try:
-        records = _carry_out(place, about, trials)
+        while (records := _carry_out(place, about, trials)) is None:
+            pass
     except StorageError:
         raise
     except Exception as error:  # the one place where a trial's failure becomes its record
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # of $TMPDIR: no trial's doing
+            with durable.storing(Path(str(error.filename or os.environ.get("TMPDIR", "/tmp")))):
+                raise
         short = _reason(error) if memory.ran_out(error) else ""
         pending = [] if short and len(trials) > 1 else [trial for trial in trials if not place.finished(trial)]
         records = [_failed(place, about, trial, error) for trial in pending]
@@ -194,7 +209,8 @@ def _failed(place: Workplace, about: _About, trial: Trial, error: Exception) -> 
     return record
 
 
-def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list[Record]:
+def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list[Record] | None:
+    """The group's records; None where a checkpoint did not fit, which is gone now, and all is to begin anew."""
     backbone = place.backbone(trials[0].model, trials[0].quantize)
     methods = [method_of(trial) for trial in trials]
     about.engine = place.engine_for(backbone, methods[0])
@@ -214,6 +230,8 @@ def _carry_out(place: Workplace, about: _About, trials: Sequence[Trial]) -> list
             _stored(place, about, backbone, *each)
             for each in zip(trials, methods, adapters, outcomes, starts, strict=True)
         ]
+    except Misfit:
+        return None
     finally:
         for adapter in adapters:
             adapter.release()
@@ -423,12 +441,7 @@ def _stored(
     if graded.failure:
         return _failed(place, about, trial, graded.failure)
     diverged = (learner.diverged or collapsed(graded.samples)) if learner else ""
-    trainable = sum(p.numel() for p in adapter.parameters()) if method.trains else 0
-    declared = method.parameters(backbone)
-    if trainable != declared:
-        raise BakeoffError(
-            f"{trial.label()}: {trainable} trainable numbers, but {method.use}'s formula says {declared}"
-        )
+    trainable = _counted(backbone, trial, method, adapter)
     folder = place.store.stage(key)
     if method.trains:
         with durable.storing(folder):
@@ -445,16 +458,7 @@ def _stored(
         text_loss=bare.model_copy(update={"after": out.text_loss}) if bare and out.text_loss is not None else None,
         trainable_params=trainable,
         total_params=backbone.parameters() + added,
-        cost=Cost(
-            train_seconds=out.train_seconds,
-            eval_seconds=out.eval_seconds,
-            train_tokens=learner.tokens if learner else 0,
-            train_steps=len(learner.curve) if learner else 0,
-            lanes=about.size if about.engine == "lanes" else 1,
-            adapter_bytes=sum(file.stat().st_size for file in folder.rglob("*.safetensors")),
-            peak_bytes=out.peak_bytes,
-            solo=about.solo,
-        ),
+        cost=_cost(about, out, folder),
         provenance=about.provenance.model_copy(
             update={"sandboxes": _sandboxes(graded.samples), "resumed_at": out.resumed_at}
         ),
@@ -463,6 +467,30 @@ def _stored(
     place.store.commit(trial, record, graded.samples, learner.curve if learner else [])
     place.progress.trial(record)
     return record
+
+
+def _counted(backbone: Backbone, trial: Trial, method: Any, adapter: Adapter) -> int:
+    """How many numbers the adapter trains, which is what its method's formula must say."""
+    trainable = sum(p.numel() for p in adapter.parameters()) if method.trains else 0
+    if trainable != (declared := method.parameters(backbone)):
+        raise BakeoffError(
+            f"{trial.label()}: {trainable} trainable numbers, but {method.use}'s formula says {declared}"
+        )
+    return trainable
+
+
+def _cost(about: _About, out: _Outcome, folder: Path) -> Cost:
+    """What the trial took, whose adapter lies in `folder`."""
+    return Cost(
+        train_seconds=out.train_seconds,
+        eval_seconds=out.eval_seconds,
+        train_tokens=out.learner.tokens if out.learner else 0,
+        train_steps=len(out.learner.curve) if out.learner else 0,
+        lanes=about.size if about.engine == "lanes" else 1,
+        adapter_bytes=sum(file.stat().st_size for file in folder.rglob("*.safetensors")),
+        peak_bytes=out.peak_bytes,
+        solo=about.solo,
+    )
 
 
 @dataclass
@@ -499,6 +527,7 @@ class _About:
     def made(self, trials: Sequence[Trial]) -> Made:
         """What checkpoints of these trials, as one, are good for."""
         versions = {name: one for name, one in self.provenance.versions.items() if name != "python"}
+        versions |= self.place.plugins
         keys = tuple(trial.key() for trial in trials)
         return Made(trials=keys, engine=self.engine, device=self.provenance.device, versions=versions)
 
@@ -532,6 +561,10 @@ def _course(
             f"{trials[0].label()}{several}: going on from the checkpoint of step {course.resumed_at[-1]}"
         )
     return course
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else "gone"
 
 
 def _reason(error: Exception) -> str:

@@ -32,6 +32,9 @@ class Pulse(Progress):
         self._written, self._seconds = -EVERY, 0.0
 
     def __enter__(self) -> Pulse:
+        if self._store.holder() is None:  # though this process took it
+            alone = "see to it that no other process runs the study"
+            self.note(f"{self._store.directory}: its file system keeps no locks: {alone}")
         self._write()
         return self
 

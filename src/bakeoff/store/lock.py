@@ -6,6 +6,7 @@ is stopped still holds it. What the file says of its holder is for people only.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+_UNKNOWN = errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP  # of a file system that keeps no locks
 PATIENCE = 0.3  # seconds: whoever looks at a lock (`holder`) has it for a moment
 _held: set[int] = set()  # descriptors, which a forked child must not keep: the lock would outlive its holder
 
@@ -44,7 +46,10 @@ class Held(Exception):
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`; Held where another process has it, OSError where it cannot be had at all."""
+    """Hold the lock at `path`; Held where another process has it, OSError where its file cannot be had.
+
+    Where the file system keeps no locks nothing is held, and `holder` finds nobody.
+    """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     _held.add(file)
     try:
@@ -67,6 +72,8 @@ def holder(path: Path) -> Holder | None:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _told(file)
+    except OSError:
+        return None
     finally:
         os.close(file)
     return None
@@ -82,6 +89,10 @@ def _take(file: int) -> None:
             if time.monotonic() > deadline:
                 raise Held(_told(file)) from None
             time.sleep(0.02)
+        except OSError as error:
+            if error.errno in _UNKNOWN:
+                return
+            raise
         else:
             return
 
