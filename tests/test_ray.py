@@ -21,6 +21,7 @@ from test_executors import alike, inline, place, states, until  # noqa: F401
 
 from bakeoff.errors import BakeoffError, DamageError, InputError
 from bakeoff.run import plan as planning
+from bakeoff.run.errand import Setting, workplace
 from bakeoff.run.executors import ray as executor
 from bakeoff.run.group import Workplace
 from bakeoff.run.progress import Progress
@@ -96,6 +97,20 @@ def test_an_error_of_a_worker_is_one_line_without_secrets():
     assert executor._told(RuntimeError(f"no {token}\nat all")) == "RuntimeError: no hf_[secret]"
     assert executor._told(InputError("models.m.path", "absent")) == "models.m.path: absent"
     assert executor._told(DamageError("x", token, "mend")) == "x: hf_[secret]; mend"
+
+
+def test_other_programs_than_the_runs_are_refused(place, tmp_path):  # noqa: F811
+    """Before any of a plugin runs."""
+    cluster, _ = on(place, tmp_path / "out", {"CPU": 1.0})
+    asked = Setting.model_validate_json(cluster._setting)
+    for change, said in (
+        ({"torch": "1.0"}, "and the run is one of 1.0"),
+        ({"version": "0.0"}, "and the run is one of 0.0"),
+        ({"plugins": ("0" * 64,)}, "deadly.py is another file than when the run began"),
+    ):
+        with pytest.raises(BakeoffError, match=said):
+            workplace(asked.model_copy(update=change), Progress())
+    assert workplace(asked, Progress()).plan.study == asked.study
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once(place, tmp_path, monkeypatch):  # noqa: F811

@@ -7,18 +7,18 @@ from pathlib import Path
 import torch
 
 import bakeoff
-from bakeoff.errors import TrialError
+from bakeoff.errors import BakeoffError, InputError, TrialError
 from bakeoff.grading.code import tiers
 from bakeoff.run import plan as planning
 from bakeoff.run.group import Workplace
 from bakeoff.run.progress import Progress
-from bakeoff.store.store import Store
+from bakeoff.store.store import Store, digest
 from bakeoff.study import registry
 from bakeoff.study.spec import Frozen, Study, Trial
 
 
 class Setting(Frozen):
-    """What all groups of a run have in common. `unsafe` is `--unsafe-no-sandbox`."""
+    """What all groups of a run have in common. `unsafe` is `--unsafe-no-sandbox`, `plugins` have their hashes."""
 
     study: Study
     directory: str
@@ -26,7 +26,9 @@ class Setting(Frozen):
     executor: str
     threads: int
     unsafe: bool
+    plugins: tuple[str, ...] = ()
     version: str = bakeoff.__version__
+    torch: str = torch.__version__
 
 
 class Errand(Frozen):
@@ -45,6 +47,7 @@ def setting(place: Workplace) -> Setting:
         executor=place.executor,
         threads=torch.get_num_threads(),
         unsafe=tiers.wanted() == ("none",),
+        plugins=tuple(digest(Path(plugin).read_bytes()) for plugin in place.plan.study.plugins),
     )
 
 
@@ -54,9 +57,17 @@ def errand(place: Workplace, group: tuple[Trial, ...]) -> Errand:
 
 
 def workplace(told: Setting, progress: Progress, directory: str | Path | None = None) -> Workplace:
-    """The same workplace in this process, with as many threads; results go to `directory` where one is given."""
+    """The same workplace in this process, with as many threads; results go to `directory` where one is given.
+
+    BakeoffError where other programs are here than where the run began.
+    """
+    for name, here, there in (("Bakeoff", bakeoff.__version__, told.version), ("torch", torch.__version__, told.torch)):
+        if here != there:
+            raise BakeoffError(f"{name} {here} is installed here, and the run is one of {there}")
     torch.set_num_threads(told.threads)
-    for i, plugin in enumerate(told.study.plugins):
+    for i, (plugin, sha256) in enumerate(zip(told.study.plugins, told.plugins, strict=True)):
+        if Path(plugin).is_file() and digest(Path(plugin).read_bytes()) != sha256:
+            raise InputError(f"plugins.{i}", f"{plugin} is another file than when the run began")
         registry.load_plugin(Path(plugin), f"plugins.{i}")
     plan = planning.make(told.study)
     return Workplace(plan, Store(directory or told.directory), told.engine, told.executor, progress)

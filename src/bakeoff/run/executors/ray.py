@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 
 import torch
 
-import bakeoff
 from bakeoff.errors import BakeoffError, DamageError, StorageError, TrialError, extra, redacted
 from bakeoff.grading.code import tiers
 from bakeoff.models.quiet import quiet_libraries
@@ -264,10 +263,6 @@ def _place(told: str, asked: Setting, directory: str) -> Workplace:
     """This worker's workplace, with `directory` for its results: the study's, or of the task where that is not seen."""
     if told not in _places:
         quiet_libraries()
-        if asked.version != bakeoff.__version__:
-            raise BakeoffError(
-                f"Bakeoff {bakeoff.__version__} is installed here, and the run is one of {asked.version}"
-            )
         place = workplace(asked, Progress())
         _places.clear()
         _places[told] = place
