@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress, TextColumn
+from rich.table import Table
 from synthetic_store import bernoulli, make_store
 
 from bakeoff.cli import main
+from bakeoff.cli.app import Screen
 from bakeoff.run.watch import Watch
 
 SHORT = """
@@ -245,3 +248,20 @@ def test_reports_open_without_torch():
         "load.load('quickstart')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("code", ["\x1b[2J", "\x1b]0;title\x07", "\x9b2J", "\u202e"])
+def test_no_terminal_obeys_what_a_name_holds(code):
+    """Whatever draws it: a line, a table, a bar; what the program itself says to the terminal is left."""
+    file = io.StringIO()
+    screen = Screen(file=file, force_terminal=True, width=80)
+    table = Table(f"head{code}")
+    table.add_row(f"row{code}")
+    screen.print(f"line{code}", style="bold")
+    screen.print(table)
+    with Progress(TextColumn("{task.description}"), console=screen) as bars:
+        bars.add_task(f"bar{code}")
+    told = file.getvalue()
+    assert "\x1b[1mline" in told
+    for name in ("line", "head", "row", "bar"):
+        assert f"{name}{code}" not in told and re.search(rf"{name}\\[xu]", told)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from typer.core import TyperArgument, TyperCommand
 
 from bakeoff import __version__
@@ -84,7 +85,24 @@ app = _App(
     help="Which fine-tuning method for this model, this task and this budget? A controlled comparison, with evidence.",
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-console = Console(markup=False, emoji=False, highlight=False)  # names and paths are shown as they are: `lora[r=4]`
+
+
+class Screen(Console):
+    """A console that shows names and paths as they are, `lora[r=4]`, and spells out what a terminal would obey in them."""
+
+    def __init__(self, **how: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for one in super().render(renderable, options):
+            if not one.control and not one.text.replace("\n", "").isprintable():
+                from bakeoff.report.tables import inert
+
+                one = one._replace(text=inert(one.text))
+            yield one
+
+
+console = Screen()
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or a built-in study's name.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bakeoff run` wrote.")]
@@ -147,7 +165,7 @@ def told(error: Exception) -> int:
 
 
 def _say(error: BakeoffError) -> None:
-    Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(_line(error))
+    Screen(stderr=True, soft_wrap=True).print(_line(error))
 
 
 def _used(error: Any) -> InputError:
@@ -158,10 +176,8 @@ def _used(error: Any) -> InputError:
 
 
 def _line(error: BakeoffError) -> str:
-    """An error as one line that no terminal obeys, whatever names the user's files put into it."""
-    from bakeoff.report.tables import inert
-
-    return "error: " + inert(str(error)).replace("\n", "\\n").replace("\t", "\\t")
+    """An error as one line, whatever names the user's files put into it."""
+    return "error: " + str(error).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _shown_by_typer(error: Exception) -> int:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bakeoff.cli.app import Unsafe, app, console, positive, whole
+from bakeoff.cli.app import Screen, Unsafe, app, console, positive, whole
 
 
 @app.command("grade-code")
@@ -43,7 +42,7 @@ def grade_code(
     asked = graded.ask(file, out, k, timeout)
     with graded.grader(jobs, timeout, unsafe_no_sandbox) as grader:
         if grader.note:
-            Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(grader.note, style="bold red")
+            Screen(stderr=True, soft_wrap=True).print(grader.note, style="bold red")
         found = graded.grade(asked, grader, also_official_semantics)
     for line in graded.told(found):
         console.print(line, soft_wrap=True)
@@ -72,7 +71,7 @@ def grade_math(
     from bakeoff.grading import math_file as graded
 
     asked = graded.ask(file, out)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+    with Progress(console=Screen(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
         bar = bars.add_task("judging", total=len(asked.rows))
         found = graded.grade(asked, jobs, not without_math_verify, done=lambda: bars.advance(bar))
     for line in graded.report(found):

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from bakeoff.cli.app import app, console, quiet_libraries, whole
+from bakeoff.cli.app import Screen, app, console, quiet_libraries, whole
 from bakeoff.errors import InputError, suggest
 
 
@@ -84,7 +83,7 @@ def bench(
 
     wanted, given, about = named(cases or ()), inputs(model or (), data or (), from_), machine()
     page = Page(out) if out else None
-    told = Console(stderr=as_json, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    told = Screen(stderr=as_json, soft_wrap=True)
     ready = [prepare(name, given, repeats) for name in wanted]  # what is absent is said before anything is timed
     found = []
     for said in head(payload(found, wanted, given, about)):

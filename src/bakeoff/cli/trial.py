@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bakeoff.cli.app import Directory, TrialName, app, console, quiet_libraries, whole
+from bakeoff.cli.app import Directory, Screen, TrialName, app, console, quiet_libraries, whole
 
 
 @app.command()
@@ -65,7 +64,7 @@ def try_(
 
     opened = open_trial(store, trial)
     reply = talk(opened, max_new_tokens)
-    aside = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True, style="dim")
+    aside = Screen(stderr=True, soft_wrap=True, style="dim")
     aside.print(asked(opened))
     for line in text or _prompted():
         if not line.strip():
