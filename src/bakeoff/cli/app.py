@@ -88,7 +88,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Screen(Console):
-    """A console that shows names and paths as they are, `lora[r=4]`, and spells out what a terminal would obey in them."""
+    """A console that shows names and paths as they are, `lora[r=4]`; what a terminal would obey in them is spelled."""
 
     def __init__(self, **how: Any):
         super().__init__(markup=False, emoji=False, highlight=False, **how)
