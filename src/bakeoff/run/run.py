@@ -150,11 +150,10 @@ def _execute(job: Job, progress: Progress, notes: list[str]) -> Outcome:
         store.write("plan.json", plan.as_json())  # first: a directory with a plan is a study's, and can be resumed
         for name, text in plan.files.items():
             store.write(name, text)
-        for note in notes:
-            progress.note(note)
-        kept = sum(store.finished(trial.key()) for trial in trials_of(plan))
-        progress.start(len(trials_of(plan)), kept)
         with Pulse(progress, store) as pulse:
+            for note in notes:
+                pulse.note(note)
+            pulse.start(len(trials_of(plan)), sum(store.finished(trial.key()) for trial in trials_of(plan)))
             place = Workplace(plan, store, job.engine, job.executor, pulse)
             with place.interrupt.heeded():
                 done = work(place)
