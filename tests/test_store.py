@@ -241,6 +241,27 @@ def test_what_failed_is_replaced(sealed):
     assert not (sealed.directory / "staging").exists()
 
 
+def test_what_another_writer_finished_in_the_moment_between_stays(sealed, tmp_path):
+    lora = sealed.record(keys(sealed)["lora"])
+    place = sealed.trials / lora.key
+    place.rename(tmp_path / "done")
+    sealed.stage(lora.key)
+    sealed.commit(lora.trial, lora.model_copy(update={"status": "failed", "benchmarks": {}}), [], [])
+
+    def quicker(path: Path) -> None:
+        shutil.rmtree(path)
+        (tmp_path / "done").rename(path)
+
+    sealed.stage(lora.key)
+    durable.armed["move.begin"] = quicker
+    try:
+        sealed.commit(lora.trial, lora.model_copy(update={"benchmarks": {}}), [], [])
+    finally:
+        durable.armed.clear()
+    assert sealed.record(lora.key) == lora and not sealed.wrong(lora.key)
+    assert not (sealed.directory / "staging").exists()
+
+
 def test_a_directory_that_is_gone_is_not_made_anew_half_empty(sealed):
     lora = sealed.record(keys(sealed)["lora"])
     shutil.rmtree(sealed.directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -117,4 +118,6 @@ def _left(store: Store) -> list[str]:
 
 
 def _inside(folder: Path) -> int:
-    return len(list(folder.iterdir())) if folder.is_dir() else 0
+    with suppress(OSError):  # also where it may not be looked into
+        return len(list(folder.iterdir()))
+    return 0

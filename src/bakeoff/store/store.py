@@ -311,7 +311,10 @@ class Store:
         path, final = self._staged(key), self.trials / key
         with durable.storing(final):
             if self.has(key) and not self.finished(key):
-                shutil.rmtree(durable.move(final, self._staging))
+                away = durable.move(final, self._staging)
+                if _status(away) != "failed":  # another writer was quicker in the moment between
+                    away.rename(final)
+                shutil.rmtree(away, ignore_errors=True)
             durable.make_folder(self.trials)
         durable.publish(path, final)
         with suppress(OSError):  # others may have something there
@@ -333,6 +336,10 @@ class Store:
     def _still_there(self) -> None:
         """OSError where the study's directory is gone, or the disk it lies on: it is not to be made anew half-empty."""
         os.stat(self.directory / "plan.json")
+
+
+def _status(trial: Path) -> str:
+    return _parsed(Record, _bytes(trial / "record.json", _AGAIN), trial, _AGAIN).status
 
 
 def prompts_file(dataset: str) -> str:
