@@ -44,18 +44,20 @@ class Forked:
         if not self.pid:
             _work(command, pass_fds)
 
-    def wait(self, timeout: float | None = None) -> int:
-        """How it ended, negative by that signal; subprocess.TimeoutExpired where it does not in so many seconds."""
-        deadline = time.monotonic() + (timeout or 1e9)
-        while self.returncode is None:
-            done, status = os.waitpid(self.pid, os.WNOHANG)
-            if done:
-                self.returncode = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("worker", timeout or 0)
-            else:
-                time.sleep(0.005)
+    def poll(self) -> int | None:
+        """How it ended, negative by that signal; None where it has not."""
+        if self.returncode is None and (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            self.returncode = os.waitstatus_to_exitcode(ended[1])
         return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """How it ended; subprocess.TimeoutExpired where it does not in so many seconds."""
+        deadline = time.monotonic() + (timeout or 1e9)
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("worker", timeout or 0)
+            time.sleep(0.005)
+        return code
 
     def kill(self) -> None:
         if self.returncode is None:

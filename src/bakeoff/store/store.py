@@ -208,9 +208,10 @@ class Store:
         Every file of every trial is held against its hash.
         """
         self.damaged = {}
-        there = [name for name in _OWN if os.path.lexists(self.directory / name)]
-        stored = sorted(self.stored())
-        names = [*(["plan.json"] if stored else ()), *there, *self._hashes(), *stored]
+        stored, own = sorted(self.stored()), [*_OWN, *self._hashes()]
+        there = [name for name in own if os.path.lexists(self.directory / name)]
+        missed = ["plan.json", *self._hashes()] if stored else []  # before that, a run may have died over them
+        names = [*missed, *there, *stored]
         self.damaged = {name: what for name in names if (what := self.wrong(name))}
         return self.damaged
 
