@@ -176,8 +176,10 @@ def _used(error: Any) -> InputError:
 
 
 def _line(error: BakeoffError) -> str:
-    """An error as one line, whatever names the user's files put into it."""
-    return "error: " + str(error).replace("\n", "\\n").replace("\t", "\\t")
+    """An error as one line that no terminal obeys, whatever names the user's files put into it."""
+    from bakeoff.report.tables import inert
+
+    return "error: " + inert(str(error)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _shown_by_typer(error: Exception) -> int:
