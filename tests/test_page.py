@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_store import bernoulli, make_store
+from synthetic_store import bernoulli, edit, make_store
 from whole import PAYLOADS, SECTIONS, poisoned, whole
 
 from bakeoff.report import alone, html, write
@@ -46,7 +46,7 @@ def hostile_store(directory: Path) -> Store:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         for i, row in enumerate(rows):
             row["id"] += PAYLOADS[i % 20]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        edit(path, "".join(json.dumps(row) + "\n" for row in rows))
     return store
 
 
