@@ -126,7 +126,9 @@ def test_a_study_file_that_is_not_the_plans_is_set_aside(place, store):
     (prompts,) = (store.directory / "prompts").iterdir()
     prompts.write_bytes(prompts.read_bytes()[:-100])
     _, notes = again(place, store)
-    why = "not what plan.json says (edited or damaged): set aside in damaged/ and written anew"
+    why = (
+        "not what plan.json says (edited, damaged, or left by a run that died): set aside in damaged/ and written anew"
+    )
     assert notes == [f"damaged: study.yaml: {why}", f"damaged: prompts/{prompts.name}: {why}"]
     assert (store.directory / "damaged" / "study.yaml").read_text() == edited
     assert not store.examine() and len(prompts.read_text().splitlines()) == 12

@@ -305,6 +305,8 @@ def test_a_directory_that_cannot_be_looked_into_is_named(sealed, tmp_path):
     sealed.trials.symlink_to("trials")
     with pytest.raises(DamageError, match=r"trials: cannot be read .*; allow reading there"):
         sealed.stored()
+    with pytest.raises(InputError, match=r"'a\\x00b': holds a NUL, which no name can; give another directory"):
+        Store("a\0b")
 
 
 def test_a_plan_that_is_gone_is_missed_where_a_run_has_begun(sealed):

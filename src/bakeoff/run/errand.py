@@ -47,7 +47,7 @@ def setting(place: Workplace) -> Setting:
         executor=place.executor,
         threads=torch.get_num_threads(),
         unsafe=tiers.wanted() == ("none",),
-        plugins=tuple(digest(Path(plugin).read_bytes()) for plugin in place.plan.study.plugins),
+        plugins=place.plugins,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import math
 import os
 import platform
@@ -42,7 +41,7 @@ from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
 from bakeoff.store import durable
 from bakeoff.store.record import Benchmark, Cost, Part, Provenance, Record, Sample, Solo, TextLoss
-from bakeoff.store.store import Store
+from bakeoff.store.store import Store, digest
 from bakeoff.study.spec import Quantize, Trial
 from bakeoff.tasks.task import Completion
 
@@ -51,7 +50,7 @@ from bakeoff.tasks.task import Completion
 class Workplace:
     """What groups share within a process: the loaded model and the encoded examples.
 
-    `plugins` are the study's plugin files, by name, with the beginnings of their hashes.
+    `plugins` are the hashes of the study's plugin files, in its order; "gone" where there is none any more.
     """
 
     plan: Plan
@@ -61,7 +60,7 @@ class Workplace:
     progress: Progress
     interrupt: Interrupt = field(default_factory=Interrupt)
     checkpoint_seconds: float = field(default_factory=lambda: checkpoint.SECONDS)
-    plugins: dict[str, str] = field(init=False)
+    plugins: tuple[str, ...] = field(init=False)
     _backbone: Backbone | None = None
     _held: tuple[str, Quantize | None] | None = None
     _doubt: str = ""
@@ -70,7 +69,8 @@ class Workplace:
     _bare_losses: dict[tuple[str, Quantize | None, int, str], TextLoss] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.plugins = {Path(file).name: _digest(Path(file)) for file in self.plan.study.plugins}
+        files = map(Path, self.plan.study.plugins)
+        self.plugins = tuple(digest(file.read_bytes()) if file.is_file() else "gone" for file in files)
 
     def backbone(self, name: str, quantize: Quantize | None) -> Backbone:
         """The model with its weights, quantized or not; one is held at a time."""
@@ -527,7 +527,8 @@ class _About:
     def made(self, trials: Sequence[Trial]) -> Made:
         """What checkpoints of these trials, as one, are good for."""
         versions = {name: one for name, one in self.provenance.versions.items() if name != "python"}
-        versions |= self.place.plugins
+        files = zip(self.place.plan.study.plugins, self.place.plugins, strict=True)
+        versions |= {Path(file).name: sha256[:12] for file, sha256 in files}
         keys = tuple(trial.key() for trial in trials)
         return Made(trials=keys, engine=self.engine, device=self.provenance.device, versions=versions)
 
@@ -561,10 +562,6 @@ def _course(
             f"{trials[0].label()}{several}: going on from the checkpoint of step {course.resumed_at[-1]}"
         )
     return course
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else "gone"
 
 
 def _reason(error: Exception) -> str:

@@ -67,9 +67,7 @@ def _counts() -> Iterator[Path]:
                 continue
             root = Path("/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup")
             folder = root / path.lstrip("/")
-            while folder.is_relative_to(
-                root
-            ):  # a group may leave counting to those above, and a container see only one
+            while folder.is_relative_to(root):  # a group may leave counting to those above, a container see only one
                 yield folder / ("memory.oom_control" if controllers else "memory.events")
                 folder = folder.parent
     yield Path("/proc/vmstat")

@@ -39,6 +39,8 @@ class Store:
     """
 
     def __init__(self, directory: str | Path):
+        if "\0" in str(directory):
+            raise InputError(repr(str(directory)), "holds a NUL, which no name can", "give another directory")
         self.directory = Path(directory)
         self.trials = self.directory / "trials"
         self._staging = self.directory / "staging"
@@ -241,7 +243,7 @@ class Store:
         elif name == "results.json":
             _parsed(_Results, _bytes(path, _REMAKE), path, _REMAKE)
         elif (told := self._hashes().get(name)) and told != digest(_bytes(path, _REMAKE)):
-            return f"{name}: not what plan.json says (edited or damaged)"
+            return f"{name}: not what plan.json says (edited, damaged, or left by a run that died)"
         return ""
 
     def _hashes(self) -> dict[str, str]:
