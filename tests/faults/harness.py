@@ -45,7 +45,9 @@ class Server:
         asked: dict[str, Any] = {"argv": [str(one) for one in argv], "cwd": str(told.parent), "told": str(told)}
         if modules:
             asked["modules"] = str(modules)
-        marks = tuple(path.stat().st_size if path.exists() else 0 for path in _outputs(told))
+        for path in _outputs(told):
+            path.touch()  # a kill may come before the run has opened them
+        marks = tuple(path.stat().st_size for path in _outputs(told))
         return Run(self, self._asked({**asked, "faults": Faults(**faults)})["pid"], told, marks)
 
     def wait(self, pid: int, seconds: float) -> dict[str, Any]:

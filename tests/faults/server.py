@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+ENDS = signal.SIGINT, signal.SIGTERM
+
 
 def main() -> None:
     """Serve until the input ends."""
@@ -50,7 +52,9 @@ def _answer(told: dict[str, Any]) -> None:
 
 
 def _forked(asked: dict[str, Any]) -> int:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # until the program listens
     if pid := os.fork():
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
     code = 70
     try:
@@ -73,13 +77,21 @@ def _child(asked: dict[str, Any]) -> int:
     for descriptor, name in ((0, os.devnull), (1, asked["told"] + ".out"), (2, asked["told"] + ".err")):
         file = os.open(name, (os.O_WRONLY | os.O_CREAT | os.O_APPEND) if descriptor else os.O_RDONLY)
         os.dup2(file, descriptor)
-    for one in (signal.SIGINT, signal.SIGTERM):
+    for one in ENDS:
         signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL)
     sys.argv = ["bakeoff", *asked["argv"]]
     arm(asked["faults"])
     fork_workers()
-    from bakeoff.cli import main
+    from bakeoff.cli import main, program
 
+    listen = program.listen
+
+    def listening(handler: Any) -> dict[int, Any]:
+        before = listen(handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+        return before
+
+    program.listen = listening
     try:
         main()
     except SystemExit as ended:
