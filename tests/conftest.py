@@ -63,8 +63,13 @@ def tiny_backbone(kind: str, dtype: torch.dtype = torch.float32):
 
 @pytest.fixture(autouse=True)
 def _signals_are_pytests():
-    """`bakeoff.cli.main` keeps the signals of its process, and here that is pytest's."""
+    """`bakeoff.cli.main` keeps the signals of its process, and here that is pytest's.
+
+    Whoever runs the tests in the background may have them ignore SIGINT, which a run would respect: it is heard here.
+    """
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     for one, handler in before.items():
         signal.signal(one, handler)

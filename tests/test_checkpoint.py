@@ -29,6 +29,7 @@ from bakeoff.run.run import run
 from bakeoff.store import durable
 from bakeoff.store.record import Record
 from bakeoff.store.store import Store
+from bakeoff.study import registry
 from bakeoff.study.load import load
 
 pytestmark = pytest.mark.xdist_group("checkpoint")
@@ -278,11 +279,14 @@ def test_an_edited_plugin_starts_what_was_under_way_anew(place, monkeypatch):
     durable.armed.clear()
     plugin = place / "toy.py"
     plugin.write_bytes(Path(__file__).with_name("toy.py").read_bytes() + b"# edited\n")
+    registry.load_plugin(plugin, "plugins.0")
     made = replace(planned(place), study=planned(place).study.model_copy(update={"plugins": (str(plugin),)}))
     monkeypatch.setitem(globals(), "planned", lambda _: made)
     assert {record.status for record in sit(place, "edited", kind, notes)} == {"done"}
     (note,) = notes.notes
-    assert re.search(r"not used, it was made by toy.py [0-9a-f]{12}, not [0-9a-f]{12}; training starts anew$", note)
+    assert re.search(
+        r"not used, it was made by plugins.0 toy.py [0-9a-f]{12}, not [0-9a-f]{12}; training starts anew$", note
+    )
 
 
 def test_other_threads_are_told_and_files_that_nobody_wrote_do_no_harm(place):
@@ -369,17 +373,6 @@ def test_what_cannot_be_graded_is_not_drawn_again(place, monkeypatch):
 
 
 # --- interrupts ---
-
-
-@pytest.fixture(autouse=True)
-def _signals_are_heard():
-    """Whoever runs the tests in the background may have them ignore SIGINT, which a run would respect."""
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for one, handler in before.items():
-        signal.signal(one, handler)
 
 
 class Signals(Progress):

@@ -65,9 +65,8 @@ def environment() -> dict[str, str]:
 
 
 def program(folder: Path, *arguments: str, code: str = PROGRAM, **how: Any) -> subprocess.Popen[str]:
-    """The program in a directory, whoever ignores signals around it."""
+    """The program in a directory."""
     usual: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    usual["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=folder, env=environment(), text=True, **usual | how
     )
@@ -137,6 +136,27 @@ def test_a_command_ends_wherever_a_signal_finds_it(here, command):
         if process.poll() is None:  # by now the machine may be quicker
             stopped(process, SIGNALS[n % 2])
     assert not (here / "runs").exists()
+
+
+def test_a_run_whose_reader_the_same_signal_ends_is_interrupted_too(here):
+    """As `bakeoff run | tee` is."""
+    code = f"""
+import os, signal
+from bakeoff.run.interrupt import Interrupt
+check = Interrupt.check
+def struck(self):
+    if not self.asked:
+        os.kill(os.getpid(), signal.SIGINT)
+    check(self)
+Interrupt.check = struck
+{PROGRAM}
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = program(here, "run", "short.yaml", "--out", "out", code=code, stdout=writer)
+    os.close(writer)
+    _, err = process.communicate(timeout=300)
+    assert (process.returncode, err.splitlines()[-1]) == (130, "Interrupted.")
 
 
 def test_a_signal_that_is_ignored_stays_so(here):

@@ -113,6 +113,40 @@ def test_other_programs_than_the_runs_are_refused(place, tmp_path):  # noqa: F81
     assert workplace(asked, Progress()).plan.study == asked.study
 
 
+def test_what_came_back_while_tasks_were_told_to_end_is_stored(place, tmp_path, monkeypatch):  # noqa: F811
+    """On Ctrl-C, of machines that do not see the directory; what was cut off is nobody's failure."""
+    cluster, _ = on(place, tmp_path / "out", {"CPU": 1.0})
+    adopted: list[str] = []
+    monkeypatch.setattr(cluster._place.store, "adopt", lambda key, files: adopted.append(key))
+
+    class Task:
+        """What Ray gives for a task that yields so much."""
+
+        def __init__(self, *told: Any):
+            self._told = list(told)
+
+        def completed(self) -> Any:
+            return self
+
+        def __iter__(self) -> Any:
+            return iter(self._told)
+
+    class Cut(Exception):
+        pass
+
+    def get(told: Any) -> Any:
+        if isinstance(told, Cut):
+            raise told
+        return told
+
+    ended = Task("begins", executor.Said(files={"key": {}}))
+    cluster._running = dict.fromkeys((ended, Task("begins", Cut())))
+    cluster._ray.exceptions, cluster._ray.get = SimpleNamespace(RayError=Cut), get
+    cluster._ray.cancel, cluster._ray.wait = lambda *_, **__: None, lambda left, **_: (left, [])
+    cluster._end(1.0)
+    assert adopted == ["key"] and cluster._running == {}
+
+
 def test_a_cluster_that_is_not_there_is_told_at_once(place, tmp_path, monkeypatch):  # noqa: F811
     pytest.importorskip("ray")
     with socket.socket() as held:

@@ -16,6 +16,7 @@ from toy import Toy
 import bakeoff
 from bakeoff.analysis.table import results
 from bakeoff.cli import main
+from bakeoff.engine import reference
 from bakeoff.engine.randomness import generator
 from bakeoff.errors import InputError, TrialError
 from bakeoff.methods.combine import Combine
@@ -513,3 +514,19 @@ import bakeoff.run.plan
 assert bakeoff.run(study, "0").kept == 1 and len(bakeoff.run.plan.make(study).trials) == 1
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_a_trial_that_fails_alone_costs_no_other_of_its_group(place, monkeypatch):
+    """In the reference engine, where each is trained by itself."""
+    train = reference.train
+
+    def failing(learner, stepped):
+        if learner.name == "0":
+            raise ValueError("only seed 0 is bad")
+        return train(learner, stepped)
+
+    monkeypatch.setattr(reference, "train", failing)
+    only = ["tasks=[toy]", "methods={prompt: {use: prompt_tuning, num_virtual_tokens: 4}}"]
+    outcome = run(load(place / "toy.yaml", only), place / "one-bad", engine="reference")
+    assert [(one.trial.seed, one.reason) for one in outcome.failed] == [(0, "ValueError: only seed 0 is bad")]
+    assert {outcome.store.record(one["key"]).status for one in outcome.store.plan()["trials"][1:]} == {"done"}

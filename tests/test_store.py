@@ -283,6 +283,16 @@ def test_what_is_staged_is_cleared_at_one_stroke(sealed):
     assert not sealed.has(lora.key) and not sealed.partial()
 
 
+def test_only_what_is_a_runs_own_is_cleared(sealed):
+    """Not what an export beside it is about to write, nor a person's file."""
+    others = [sealed.directory / ".merged.partial", sealed.directory / ".notes.partial"]
+    for path in others:
+        path.write_text("theirs")
+    (sealed.directory / ".plan.json.17.partial").write_text("half")
+    sealed.clear_staging()
+    assert all(path.exists() for path in others) and not sealed.partial()
+
+
 @pytest.mark.parametrize("name", ["trials", "damaged"])
 def test_a_link_that_leads_out_of_the_directory_is_refused(sealed, tmp_path, name):
     (tmp_path / "elsewhere").mkdir()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 import pytest
 
 from bakeoff.errors import InputError
+from bakeoff.study import registry
 from bakeoff.study.expand import expand
 from bakeoff.study.load import builtin_names, dump, load
 from bakeoff.study.spec import Revision, Study
@@ -394,6 +396,18 @@ def test_a_plugin_that_cannot_be_loaded(tmp_path, code, said):
         study(tmp_path, PLAIN.replace("seeds:", "plugins: [plugin.py]\nseeds:"))
     assert str(caught.value).startswith(f"plugins.0: {tmp_path / 'plugin.py'}") and said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_hash_of_a_plugin_is_that_of_what_was_run(tmp_path):
+    """Whatever lies there later; another file than is asked for is not run."""
+    file = tmp_path / "plugin.py"
+    file.write_bytes(Path(__file__).with_name("toy.py").read_bytes())
+    was = hashlib.sha256(file.read_bytes()).hexdigest()
+    registry.load_plugin(file, "plugins.0", was)
+    file.write_text("raise SystemExit\n")
+    assert registry.plugin_hash(str(file)) == was
+    with pytest.raises(InputError, match=r"plugins\.0: .* is another file than when the run began"):
+        registry.load_plugin(file, "plugins.0", was)
 
 
 def test_mistakes_in_settings_and_names(tmp_path):

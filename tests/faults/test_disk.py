@@ -85,6 +85,21 @@ def test_a_directory_that_may_not_be_written_to(study, out):
     study.resume(out)
 
 
+def test_what_may_not_be_cleared_away_stays(study, out):
+    """Root's, who ran the study before, say."""
+    study.interrupted(out)
+    left = out / "staging" / "left"
+    left.mkdir(exist_ok=True, parents=True)
+    (left / "tensors").write_text("half")
+    left.chmod(0o555)
+    ended = study.start(out, unprivileged=True).end()
+    assert ended.code == 0, ended
+    (kept,) = out.glob(".staging.*.partial")
+    assert (kept / "left" / "tensors").exists()
+    (kept / "left").chmod(0o755)
+    study.resume(out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["fill.begin", "publish.begin", "write.begin"])
 @pytest.mark.parametrize("hit", [3, 11])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -189,7 +190,8 @@ def _run(
     except KeyboardInterrupt:
         done = f"`bakeoff report {job.store.directory}` shows them"
         kept = f"Finished trials are kept ({done}), and how far the others came"
-        console.print(f"{kept}; run the same command again to go on.", soft_wrap=True)
+        with suppress(OSError, SystemExit):  # its reader may be gone: the same Ctrl-C ends a `| tee`
+            console.print(f"{kept}; run the same command again to go on.", soft_wrap=True)
         raise
     _close(study, outcome)
 

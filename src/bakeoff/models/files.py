@@ -176,6 +176,9 @@ def _check_weights(path: Path, where: str) -> None:
             raise InputError(where, str(error)) from None
 
 
+_ATTENTION = None, "eager", "sdpa", "flex_attention"  # for others transformers may take a kernel of the hub
+
+
 def _check_config(path: Path, config: Mapping[str, Any], where: str) -> None:
     """InputError where config.json names files elsewhere, or code of the hub."""
     other = config.get("transformers_weights")
@@ -183,8 +186,9 @@ def _check_config(path: Path, config: Mapping[str, Any], where: str) -> None:
         what = f"{path / 'config.json'} names {other!r}, which is no {WHOLE} beside it"
         raise InputError(where, what, "name it so, and take the key `transformers_weights` out")
     for key in ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"):
-        if "/" in str(config.get(key, "")):
-            what = f"{path / 'config.json'} asks for code of the hub ({key}: {config[key]})"
+        told = config.get(key)
+        if "/" in str(told) or ("attn" in key and told not in _ATTENTION):
+            what = f"{path / 'config.json'} asks for what may be code of the hub ({key}: {told})"
             raise InputError(where, what, "take the key out")
 
 

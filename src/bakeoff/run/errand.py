@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 import bakeoff
-from bakeoff.errors import BakeoffError, InputError, TrialError
+from bakeoff.errors import BakeoffError, TrialError
 from bakeoff.grading.code import tiers
 from bakeoff.run import plan as planning
 from bakeoff.run.group import Workplace
 from bakeoff.run.progress import Progress
-from bakeoff.store.store import Store, digest
+from bakeoff.store.store import Store
 from bakeoff.study import registry
 from bakeoff.study.spec import Frozen, Study, Trial
 
@@ -47,7 +47,7 @@ def setting(place: Workplace) -> Setting:
         executor=place.executor,
         threads=torch.get_num_threads(),
         unsafe=tiers.wanted() == ("none",),
-        plugins=place.plugins,
+        plugins=tuple(map(registry.plugin_hash, place.plan.study.plugins)),
     )
 
 
@@ -66,9 +66,7 @@ def workplace(told: Setting, progress: Progress, directory: str | Path | None = 
             raise BakeoffError(f"{name} {here} is installed here, and the run is one of {there}")
     torch.set_num_threads(told.threads)
     for i, (plugin, sha256) in enumerate(zip(told.study.plugins, told.plugins, strict=True)):
-        if Path(plugin).is_file() and digest(Path(plugin).read_bytes()) != sha256:
-            raise InputError(f"plugins.{i}", f"{plugin} is another file than when the run began")
-        registry.load_plugin(Path(plugin), f"plugins.{i}")
+        registry.load_plugin(Path(plugin), f"plugins.{i}", sha256)
     plan = planning.make(told.study)
     return Workplace(plan, Store(directory or told.directory), told.engine, told.executor, progress)
 

@@ -41,17 +41,15 @@ from bakeoff.run.plan import Plan, context_for, method_of
 from bakeoff.run.progress import Progress
 from bakeoff.store import durable
 from bakeoff.store.record import Benchmark, Cost, Part, Provenance, Record, Sample, Solo, TextLoss
-from bakeoff.store.store import Store, digest
+from bakeoff.store.store import Store
+from bakeoff.study import registry
 from bakeoff.study.spec import Quantize, Trial
 from bakeoff.tasks.task import Completion
 
 
 @dataclass
 class Workplace:
-    """What groups share within a process: the loaded model and the encoded examples.
-
-    `plugins` are the hashes of the study's plugin files, in its order; "gone" where there is none any more.
-    """
+    """What groups share within a process: the loaded model and the encoded examples."""
 
     plan: Plan
     store: Store
@@ -60,17 +58,12 @@ class Workplace:
     progress: Progress
     interrupt: Interrupt = field(default_factory=Interrupt)
     checkpoint_seconds: float = field(default_factory=lambda: checkpoint.SECONDS)
-    plugins: tuple[str, ...] = field(init=False)
     _backbone: Backbone | None = None
     _held: tuple[str, Quantize | None] | None = None
     _doubt: str = ""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     _solos: dict[tuple[str, str], Solo | None] = field(default_factory=dict)
     _bare_losses: dict[tuple[str, Quantize | None, int, str], TextLoss] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        files = map(Path, self.plan.study.plugins)
-        self.plugins = tuple(digest(file.read_bytes()) if file.is_file() else "gone" for file in files)
 
     def backbone(self, name: str, quantize: Quantize | None) -> Backbone:
         """The model with its weights, quantized or not; one is held at a time."""
@@ -177,9 +170,9 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
             pass
     except StorageError:
         raise
-    except Exception as error:  # the one place where a trial's failure becomes its record
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # of $TMPDIR: no trial's doing
-            with durable.storing(Path(str(error.filename or os.environ.get("TMPDIR", "/tmp")))):
+    except Exception as error:  # the one place where a group's failure becomes its trials' records
+        if _full(error):
+            with durable.storing(Path(str(getattr(error, "filename", "") or os.environ.get("TMPDIR", "/tmp")))):
                 raise
         short = _reason(error) if memory.ran_out(error) else ""
         pending = [] if short and len(trials) > 1 else [trial for trial in trials if not place.finished(trial)]
@@ -189,6 +182,11 @@ def carry_out(place: Workplace, number: int, trials: Sequence[Trial]) -> list[Re
         if len(trials) > 1:
             raise TooLarge(short)
     return records
+
+
+def _full(error: Exception) -> bool:
+    """Whether a disk was full, of $TMPDIR: no trial's doing."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def fail(place: Workplace, number: int, trials: Sequence[Trial], error: Exception) -> None:
@@ -315,13 +313,20 @@ def _lanes_engine(
 def _reference_engine(
     place: Workplace, about: _About, backbone: Backbone, trials: Sequence[Trial], adapters: Sequence[Adapter],
     context: int,
-) -> Iterator[_Outcome | None]:  # fmt: skip
-    """Each trial by itself; None for one that is stored already."""
+) -> Iterator[_Outcome | Exception | None]:  # fmt: skip
+    """Each trial by itself; None for one that is stored already, and why it failed for one that did."""
     for trial, adapter in zip(trials, adapters, strict=True):
         if place.finished(trial):
             yield None
-        else:
+            continue
+        try:
             yield from _by_itself(place, about, backbone, trial, adapter, context)
+        except (StorageError, Misfit):
+            raise
+        except Exception as error:
+            if _full(error) or memory.ran_out(error):
+                raise
+            yield error
 
 
 def _by_itself(
@@ -427,16 +432,18 @@ def _moved(adapter: Adapter, start: dict[str, list[torch.Tensor]]) -> dict[str, 
 
 def _stored(
     place: Workplace, about: _About, backbone: Backbone, trial: Trial, method: Any, adapter: Adapter,
-    out: _Outcome | None,
+    out: _Outcome | Exception | None,
     start: dict[str, list[torch.Tensor]],
 ) -> Record:  # fmt: skip
-    """Check the adapter's count, save it, commit the trial, or that it could not be graded, and tell it.
+    """Check the adapter's count, save it, commit the trial, or that it failed, and tell it.
 
     A trial that was stored before is left as it is, and not told again.
     """
     key = trial.key()
     if out is None or place.finished(trial):
         return place.store.record(key)
+    if isinstance(out, Exception):
+        return _failed(place, about, trial, out)
     learner, graded = out.learner, out.graded
     if graded.failure:
         return _failed(place, about, trial, graded.failure)
@@ -527,8 +534,8 @@ class _About:
     def made(self, trials: Sequence[Trial]) -> Made:
         """What checkpoints of these trials, as one, are good for."""
         versions = {name: one for name, one in self.provenance.versions.items() if name != "python"}
-        files = zip(self.place.plan.study.plugins, self.place.plugins, strict=True)
-        versions |= {Path(file).name: sha256[:12] for file, sha256 in files}
+        files = self.place.plan.study.plugins
+        versions |= {f"plugins.{i} {Path(file).name}": registry.plugin_hash(file)[:12] for i, file in enumerate(files)}
         keys = tuple(trial.key() for trial in trials)
         return Made(trials=keys, engine=self.engine, device=self.provenance.device, versions=versions)
 

@@ -270,11 +270,14 @@ class Store:
             # at one stroke: a worker that still writes there, of a run that died, fails instead of losing a part
             self._staging.rename(self.directory / f".staging.{os.getpid()}.partial")
         for path in self.partial():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)  # somebody else's (root's) may have to stay
+            with suppress(OSError):
+                path.unlink()
 
     def partial(self) -> list[Path]:
         """What of the study's own is half written, or was when a run died."""
-        return [path for at in (".", "figures", "prompts") for path in (self.directory / at).glob(".*.partial")]
+        places = (self.directory / at for at in (".", "figures", "prompts"))
+        return [path for place in places for path in place.glob(".*.[0-9]*.partial")]
 
     def stage(self, key: str) -> Path:
         """An empty directory in which a trial's files (the adapter first) are prepared before `commit`."""

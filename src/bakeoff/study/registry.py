@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -18,6 +19,7 @@ from bakeoff.errors import InputError, suggest
 Room = Literal["methods", "tasks"]
 _SHARED = {"methods": "method", "tasks": "task"}  # the module of each room that defines the noun itself
 _plugins: dict[tuple[str, str], type] = {}
+_loaded: dict[Path, str] = {}  # the SHA-256 of each plugin file, as it was when it was run
 
 
 def names(room: Room) -> list[str]:
@@ -36,18 +38,25 @@ def find(room: Room, name: str, where: str) -> Any:
     return _kinds(room, importlib.import_module(f"bakeoff.{room}.{name}"))[name]
 
 
-def load_plugin(path: Path, where: str) -> None:
-    """Run a study's plugin file and register the methods and tasks it defines. It is code: load only what you trust."""
+def load_plugin(path: Path, where: str, sha256: str | None = None) -> None:
+    """Run a study's plugin file and register the methods and tasks it defines. It is code: load only what you trust.
+
+    InputError where it is not one, and where it is another file than the `sha256` that is asked for.
+    """
     if not os.path.isfile(path):
         raise InputError(where, f"no file at {path}", "plugins are Python files, relative to the study file")
     module_name = f"bakeoff_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise InputError(where, f"{path} is not a Python file")
+    source = path.read_bytes()
+    found_sha256 = hashlib.sha256(source).hexdigest()
+    if sha256 not in (None, found_sha256):
+        raise InputError(where, f"{path} is another file than when the run began")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, path, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(where, f"{path} cannot be loaded{_line(error, path)} ({told})") from error
@@ -55,6 +64,12 @@ def load_plugin(path: Path, where: str) -> None:
     if not found:
         raise InputError(where, f"{path} defines no method and no task")
     _plugins.update(found)
+    _loaded[path] = found_sha256
+
+
+def plugin_hash(path: str | Path) -> str:
+    """The SHA-256 of a plugin that was loaded, as it was then, whatever lies there now."""
+    return _loaded[Path(path)]
 
 
 @cache

@@ -76,7 +76,8 @@ def export(opened: Opened, to: str, out: Path) -> list[Agreement]:
             raise BakeoffError(
                 f"{opened.label}: what was written does not answer as the trial did, so it is not kept: {wrong[0]}"
             )
-        (folder / "README.md").write_text(_readme(opened, layout, folder, out, found), encoding="utf-8")
+        with durable.storing(out):
+            (folder / "README.md").write_text(_readme(opened, layout, folder, out, found), encoding="utf-8")
     return found
 
 
@@ -100,8 +101,9 @@ def _copy(opened: Opened, source: Path, target: Path) -> None:
     for path in (trial / name for name in durable.manifest(trial)):
         if path.is_relative_to(source):
             to = target / path.relative_to(source)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to, follow_symlinks=False)
+            with durable.storing(to):
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, to, follow_symlinks=False)
 
 
 # --- peft ---
@@ -150,7 +152,8 @@ def _parts(opened: Opened, adapter: Any) -> list[Part]:
 
 def _merged(opened: Opened, backbone: Backbone, adapter: Adapter, folder: Path) -> Layout:
     """The base with everything merged that can be; virtual tokens stay a PEFT adapter in a folder of their own."""
-    backbone.tokenizer.save_pretrained(folder)
+    with durable.storing(folder):
+        backbone.tokenizer.save_pretrained(folder)
     if opened.method.solo:
         _copy(opened, opened.folder, folder)
         return Layout(folder, (), folder)
@@ -168,7 +171,8 @@ def _merged(opened: Opened, backbone: Backbone, adapter: Adapter, folder: Path) 
             _copy(opened, part.folder, folder / VIRTUAL)
         else:
             model = _merge(part, model)
-    model.save_pretrained(folder)
+    with durable.storing(folder):
+        model.save_pretrained(folder)
     _named(opened, folder, whole=True)
     return Layout(folder, tuple(folder / VIRTUAL for part in parts if part.wraps), folder)
 
@@ -190,7 +194,8 @@ def _named(opened: Opened, folder: Path, whole: bool = False) -> None:
         config = {**json.loads(file.read_text()), **base}
         if config.get("tokenizer_name_or_path"):
             config["tokenizer_name_or_path"] = opened.model.path
-        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        with durable.storing(file):
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _readme(opened: Opened, layout: Layout, folder: Path, out: Path, found: Sequence[Agreement]) -> str:

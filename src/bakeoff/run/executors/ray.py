@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -124,14 +124,21 @@ class _Cluster:
         self._end(PATIENCE, force=True)
 
     def _end(self, seconds: float, force: bool = False) -> None:
-        """Tell what still runs to end, by force or by an interrupt, and wait for that so long."""
+        """Tell what still runs to end, by force or by an interrupt, and wait for that so long.
+
+        What came back of groups that ended is stored; of the others nothing is said, and they run again.
+        """
         for one in self._running:
             self._ray.cancel(one, force=force)
-        left, until = [one.completed() for one in self._running], time.monotonic() + seconds
+        left, until = {one.completed(): one for one in self._running}, time.monotonic() + seconds
         while left and time.monotonic() < until:
-            _, left = self._ray.wait(left, timeout=0.5)
-        if not left:
-            self._running = {}
+            ended, _ = self._ray.wait(list(left), timeout=0.5)
+            for one in map(left.pop, ended):
+                del self._running[one]
+                with suppress(self._ray.exceptions.RayError, BakeoffError):
+                    for told in one:
+                        if isinstance(said := self._ray.get(told), Said):
+                            self._adopt(said)
 
     def _start(self, task: _Task) -> None:
         told = errand(self._place, task.group).model_dump_json()
@@ -193,8 +200,7 @@ class _Cluster:
         if said.storage:
             raise StorageError(*said.storage)
         try:
-            for key, files in said.files.items():
-                self._place.store.adopt(key, files)
+            self._adopt(said)
         except DamageError as error:
             task.crashes += 1
             return self._again(task, f"of its results, {_told(error)}", task.crashes < CRASHES, memory=False)
@@ -202,6 +208,11 @@ class _Cluster:
             self._place.progress.note(note)
         self._tell(task)
         return Ended(group=task.group, failed=said.failed, memory=said.memory)
+
+    def _adopt(self, said: Said) -> None:
+        """Store the trials that came back. DamageError where they are not as they were written."""
+        for key, files in said.files.items():
+            self._place.store.adopt(key, files)
 
     def _tell(self, task: _Task) -> None:
         """Tell of the trials that are stored since the group began."""
