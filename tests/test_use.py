@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from bakeoff.engine import reference
 from bakeoff.engine.evaluate import score
 from bakeoff.engine.lanes import Lanes
 from bakeoff.engine.randomness import generator
-from bakeoff.errors import BakeoffError, InputError
+from bakeoff.errors import BakeoffError, InputError, StorageError
 from bakeoff.methods.method import build
 from bakeoff.run.run import run
 from bakeoff.store.store import Store
@@ -192,6 +193,19 @@ def test_an_export_that_answers_otherwise_is_not_kept(store, tmp_path, monkeypat
     monkeypatch.setattr("bakeoff.methods.adapters.adapter.Adapter.merge", lambda self, model, directory: model)
     with pytest.raises(BakeoffError, match="what was written does not answer as the trial did"):
         export(opened(store, "toy/lora/seed 0"), "merged", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "to", "room"), [("lora", "merged", 20_000), ("lora", "peft", 500)])
+def test_an_export_that_finds_no_room_is_one_line_and_leaves_nothing(store, tmp_path, name, to, room):
+    trial, before = opened(store, f"toy/{name}/seed 0"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    trial.backbone()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"cannot be written \(File too large\)"):
+            export(trial, to, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
 
 

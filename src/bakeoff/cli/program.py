@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import sys
 from contextlib import suppress
 
@@ -18,6 +20,7 @@ def main() -> None:
     """
     stop = Stop()
     listen(stop)
+    atexit.register(_deaf)
     try:
         code = _code()
     except KeyboardInterrupt:
@@ -28,6 +31,12 @@ def main() -> None:
             print("Interrupted.", file=sys.stderr)
     _let_go()
     sys.exit(code)
+
+
+def _deaf() -> None:
+    """Python takes its handlers back while it goes; a signal then would be the end of what has ended well."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
 
 
 def _code() -> int:

@@ -14,7 +14,6 @@ from itertools import count
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
-from safetensors import SafetensorError
 
 from bakeoff.errors import StorageError
 
@@ -68,7 +67,7 @@ def storing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _refused(path, error.errno or 0, str(error)) from error
-    except SafetensorError as error:  # its writer has OSErrors of its own, as text: "... (os error 28)"
+    except Exception as error:  # safetensors and tokenizers have OSErrors of their own, as text: "... (os error 28)"
         if not (told := re.search(r"\(os error (\d+)\)", str(error))):
             raise
         raise _refused(path, int(told[1])) from error
