@@ -128,15 +128,16 @@ def test_a_command_ends_wherever_a_signal_finds_it(here, command):
     """Planning loads torch and builds models, in whose calls from C++ no exception may be raised."""
     started = time.monotonic()
     assert program(here, command, "short.yaml").wait() == 0
-    whole = time.monotonic() - started
+    took, ended = time.monotonic() - started, []
     for n in range(16):
         process = program(here, command, "short.yaml", code=HEARD)
         assert process.stdout and process.stdout.readline() == "heard\n"
-        time.sleep(whole * n / 20)
+        time.sleep(took * n / 20)
         process.send_signal(SIGNALS[n % 2])
         err = process.communicate(timeout=60)[1]
-        done = n > 8 and process.returncode == 0  # by now the machine may be quicker
-        assert (process.returncode, err) == ((0, "") if done else (130, "Interrupted.\n"))
+        ended.append((process.returncode, err))
+    whole, stopped = (0, ""), (130, "Interrupted.\n")  # the machine may be quicker by then
+    assert set(ended) <= {whole, stopped} and set(ended[:4]) == {stopped}
     assert not (here / "runs").exists()
 
 
