@@ -57,7 +57,8 @@ def test_verdicts_and_pass_at_k(graded):
     assert "4 completions: 3 pass, 1 fail" in told and "sandbox: " in told
     assert [row["verdict"] for row in written] == ["pass", "fail", "pass", "pass"]
     assert written[3]["extra"] == [1] and written[1]["detail"].startswith("AssertionError")
-    assert all(row["seconds"] > 0 and row["sandbox"] in tiers.PROTECTED for row in written)
+    assert all(row["seconds"] >= 0 for row in written)  # 0 where it had ended by the time that it was listened to
+    assert all(row["sandbox"] in tiers.PROTECTED for row in written)
 
 
 def test_problems_on_which_the_sandbox_breaks_are_left_out_and_said(graded):
