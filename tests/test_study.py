@@ -436,3 +436,16 @@ def test_builtin_studies_load():
     assert "quickstart" in builtin_names()
     for name in builtin_names():
         assert load(name).methods
+
+
+def test_a_path_is_never_taken_from_where_one_happens_to_stand(tmp_path, monkeypatch):
+    """It is the study's neighbour's or the hub's; what is there by the same name is no answer."""
+    for name in ("deep/down/model", "model"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("deep/down/model", "model"):
+        found = study(tmp_path / "there", PLAIN.replace("owner/name", name))
+        assert [model.path for model in found.models.values()] == [str(tmp_path / "there" / name)]
+    found = study(tmp_path / "there", PLAIN)
+    assert [model.path for model in found.models.values()] == ["owner/name"]

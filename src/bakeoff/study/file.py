@@ -127,26 +127,27 @@ def check_keys(raw: dict[str, Any], path: Path) -> None:
 def absolute(raw: dict[str, Any], base: Path) -> None:
     """Local paths become absolute; what is no local path stays as it is (a hub id), and so does what is no study."""
 
-    def fix(path: Any) -> Any:
+    def fix(path: Any, hub: tuple[int, ...] = (0, 1)) -> Any:  # how many slashes an id of the hub may have there
         if not isinstance(path, str):
             return path
         local = os.path.realpath(base / os.path.expanduser(path))
-        return local if os.path.exists(local) or path.startswith((".", "~", "/")) else path
+        named = path.startswith((".", "~", "/")) or path.count("/") not in hub
+        return local if named or os.path.exists(local) else path
 
-    def fixed(entry: Any, key: str) -> Any:
-        return {**entry, key: fix(entry[key])} if isinstance(entry, dict) and key in entry else entry
+    def fixed(entry: Any, key: str, hub: tuple[int, ...] = (0, 1)) -> Any:
+        return {**entry, key: fix(entry[key], hub)} if isinstance(entry, dict) and key in entry else entry
 
-    for key, inner in (("models", "path"), ("methods", "adapter_config")):
+    for key, inner, hub in (("models", "path", (1,)), ("methods", "adapter_config", ())):
         if isinstance(raw.get(key), dict):
-            raw[key] = {name: fixed(entry, inner) for name, entry in raw[key].items()}
+            raw[key] = {name: fixed(entry, inner, hub) for name, entry in raw[key].items()}
     if isinstance(raw.get("plugins"), list):
-        raw["plugins"] = [fix(plugin) for plugin in raw["plugins"]]
+        raw["plugins"] = [fix(plugin, ()) for plugin in raw["plugins"]]
     if isinstance(raw.get("data"), dict):
         raw["data"] = {hub: fixed(fix(place), "path") for hub, place in raw["data"].items()}
     if isinstance(raw.get("tasks"), list):
         raw["tasks"] = [fixed(entry, "dataset_path") for entry in raw["tasks"]]
     if "published" in raw:
-        raw["published"] = fix(raw["published"])
+        raw["published"] = fix(raw["published"], (0,))
     if "forgetting" in raw:
         raw["forgetting"] = fixed(raw["forgetting"], "text")
 
