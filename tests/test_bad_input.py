@@ -311,7 +311,7 @@ CASES = [
          ("methods.lora.auto_mapping: names code to import, which is not done; drop the key",)),
     Case(33, adapter('{"peft_type": "LORA", "megatron_config": {}, "megatron_core": "evil"}'),
          ("methods.lora.megatron_config: names code to import",)),
-    Case(33, text(LORA, "use: peft, adapter_config: nowhere"), ("lora.adapter_config: /", "/nowhere cannot be read (",)),
+    Case(33, text(LORA, "use: peft, adapter_config: nowhere"), ("lora.adapter_config: /", "/nowhere cannot be read",)),
     Case(34, config(model_type="own", auto_map={"AutoConfig": "conf.C", "AutoModelForCausalLM": "code.M"}),
          (PATH, "model runs code of its authors (code.py, conf.py), which is off by default", "trust_remote_code: ")),
     Case(34, both(config(model_type="own", auto_map={"AutoConfig": "owner/repo--conf.C"}), trusted),
